@@ -1,0 +1,1 @@
+"""mnemolog: an event-sourced memory service for AI agents."""

@@ -1,0 +1,54 @@
+"""A fact as the core reads it: sealed headers, payload, and what only the transport knows.
+
+The sealed headers are the same in every runtime and for any number of partitions; `link` covers them and the value
+(design §4, §8).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mnemolog.domain.record import Position
+from mnemolog.domain.schema import Payload
+
+SEALED = (
+    "ce_type",
+    "ce_time",
+    "ce_subject",
+    "tenant",
+    "stream",
+    "version",
+    "slot",
+    "ordinal",
+    "command",
+    "index",
+    "count",
+    "actor",
+    "rules",
+)
+"""The sealed headers, in the order in which `link` takes them: fixed for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One fact; `time` in µs. `digest` is empty where the fact came from no part of its command."""
+
+    payload: Payload
+    time: int
+    subject: str
+    tenant: str
+    stream: str
+    version: int
+    slot: int
+    ordinal: int
+    command: str
+    index: int
+    count: int
+    actor: str
+    rules: str
+    salt: bytes
+    digest: bytes
+    link: bytes
+    chain: bytes
+    source: Position
+    offset: int = 0
