@@ -1,0 +1,1 @@
+"""The middle: what turns commands into facts, and what proposes commands by itself."""

@@ -1,0 +1,236 @@
+"""One partition's state: what is new in memory, the rest in a disposable snapshot (design §5).
+
+1. Decisions read through it (`Seen`); a fold writes to it (`apply`); nothing else touches it.
+2. What has changed since the last save is held here; what is clean is read from the snapshot and kept while hot.
+3. It holds no text: what decisions only compare stands here as a 16-byte HMAC under the snapshot's own random key.
+4. After a failed transaction it is thrown away and rebuilt from the facts, never repaired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+from mnemolog.domain.decision import Acceptance, Delta, Owned, Slot, Stream, Token, Written
+from mnemolog.domain.ids import hmac_sha256, length_prefixed
+from mnemolog.domain.record import Position
+
+_HOT_STREAMS = 20_000
+_NEW = Slot(0, 0)
+_CHUNK = 50
+_Row = TypeVar("_Row", Written, Owned)
+
+
+class Snapshot(Protocol):
+    """What a state is loaded from and saved to. Losing it costs a replay, nothing else."""
+
+    def start(self) -> tuple[bytes, int, Position, str]:
+        """Return the marks' key, the next fact offset to fold, the next command position, the last command's id."""
+        ...
+
+    def save(self, changed: Delta, offset: int, position: Position, last: str) -> None:
+        """Keep what has changed, and how far the fold has come, in one step."""
+        ...
+
+    def clear(self) -> None:
+        """Forget everything, the marks' key too."""
+        ...
+
+    def slots(self) -> dict[int, Slot]:
+        """Return the counters of every slot."""
+        ...
+
+    def erasing(self) -> set[str]:
+        """Return the streams that wait for the eraser."""
+        ...
+
+    def stream(self, name: str) -> Stream | None:
+        """Return a stream's state."""
+        ...
+
+    def key(self, mark: bytes) -> str | None:
+        """Return what a mark stands for."""
+        ...
+
+    def group_of(self, message: str) -> str | None:
+        """Return the stream of the group that holds a message."""
+        ...
+
+    def token(self, stream: str, sequence: int) -> Token | None:
+        """Return an event's token."""
+        ...
+
+    def acceptance(self, slot: int, command: str) -> Acceptance | None:
+        """Return an acceptance."""
+        ...
+
+    def newest(self, slot: int, size: int) -> Sequence[tuple[int, str]]:
+        """Return ordinal and command id of the newest acceptances of a slot, newest first."""
+        ...
+
+    def written(self, stream: str, subject: str | None, limit: int, above: int = -1) -> Sequence[Written]:
+        """Return a stream's first facts above a version that are not erased."""
+        ...
+
+    def written_versions(self, stream: str, versions: Sequence[int]) -> Sequence[Written]:
+        """Return those of a stream's facts with these versions that are not erased."""
+        ...
+
+    def owned(self, owner: bytes, limit: int, above: int = -1) -> Sequence[Owned]:
+        """Return the first things above an ordinal that go with an owner."""
+        ...
+
+
+def empty_delta() -> Delta:
+    """Return a delta that changes nothing."""
+    return Delta({}, {}, {}, {}, {}, {}, {}, {}, {})
+
+
+class State:
+    """The state of one partition. Not safe for threads: one sequencer owns it."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        """Start from what the snapshot has."""
+        self._snapshot = snapshot
+        self._key, self.offset, self.position, self.last_command = snapshot.start()
+        self._slots = snapshot.slots()
+        self.erasing = snapshot.erasing()
+        self._hot: dict[str, Stream | None] = {}
+        self._new = empty_delta()
+        self._new_written: dict[str, dict[int, Written | None]] = {}
+        self._new_owned: dict[bytes, dict[int, Owned | None]] = {}
+        self._passed: dict[object, int] = {}
+
+    # ---- Seen --------------------------------------------------------------------------------------------------------
+
+    def mark(self, *parts: str) -> bytes:
+        """Return the 16-byte keyed hash that stands in the state for a caller's text."""
+        return hmac_sha256(self._key, length_prefixed(parts))[:16]
+
+    def slot(self, slot: int) -> Slot:
+        """Return a slot's counters."""
+        return self._slots.get(slot, _NEW)
+
+    def stream(self, name: str) -> Stream | None:
+        """Return a stream's state, loading it if it is cold."""
+        if name in self._new.streams:
+            return self._new.streams[name]
+        if name not in self._hot:
+            if len(self._hot) >= _HOT_STREAMS:
+                self._hot.clear()
+            self._hot[name] = self._snapshot.stream(name)
+        return self._hot[name]
+
+    def key(self, mark: bytes) -> str | None:
+        """Return what a mark stands for."""
+        return self._new.keys[mark] if mark in self._new.keys else self._snapshot.key(mark)
+
+    def group_of(self, message: str) -> str | None:
+        """Return the stream of the group that holds a message."""
+        return self._new.groups[message] if message in self._new.groups else self._snapshot.group_of(message)
+
+    def token(self, stream: str, sequence: int) -> Token | None:
+        """Return an event's token."""
+        at = (stream, sequence)
+        return self._new.tokens[at] if at in self._new.tokens else self._snapshot.token(stream, sequence)
+
+    def acceptance(self, slot: int, command: str) -> Acceptance | None:
+        """Return an acceptance; one that has left the window may still be there."""
+        return self._new.acceptances.get((slot, command)) or self._snapshot.acceptance(slot, command)
+
+    def window_floor(self, slot: int, size: int) -> int:
+        """Return the lowest ordinal among the newest `size` acceptances of a slot."""
+        fresh = {command: a.ordinal for (where, command), a in self._new.acceptances.items() if where == slot}
+        saved = self._snapshot.newest(slot, size + len(fresh))
+        clean = (ordinal for ordinal, command in saved if command not in fresh)
+        newest = sorted((*fresh.values(), *clean), reverse=True)[:size]
+        return newest[-1] if newest else 0
+
+    def written(self, stream: str, subject: str | None, limit: int) -> Sequence[Written]:
+        """Return the first facts of a stream (of one entry if `subject` is given) that are not erased."""
+        changed = self._new_written.get(stream, {})
+        clean = self._clean(
+            (stream, subject),
+            changed,
+            limit,
+            lambda count, above: self._snapshot.written(stream, subject, count, above),
+        )
+        fresh = (row for row in changed.values() if row and (subject is None or row.subject == subject))
+        return sorted((*clean, *fresh), key=lambda row: row.version)[:limit]
+
+    def written_versions(self, stream: str, versions: Sequence[int]) -> Sequence[Written]:
+        """Return those of a stream's facts with these versions that are not erased."""
+        fresh = [self._new.written[stream, v] for v in versions if (stream, v) in self._new.written]
+        clean = [v for v in versions if (stream, v) not in self._new.written]
+        return [row for row in fresh if row] + list(self._snapshot.written_versions(stream, clean))
+
+    def owned(self, owner: bytes, limit: int) -> Sequence[Owned]:
+        """Return the first things, by ordinal, that go with an owner."""
+        changed = self._new_owned.get(owner, {})
+        clean = self._clean(owner, changed, limit, lambda count, above: self._snapshot.owned(owner, count, above))
+        return sorted((*clean, *(row for row in changed.values() if row)), key=lambda row: row.ordinal)[:limit]
+
+    def _clean(
+        self,
+        of: object,
+        changed: Mapping[int, Written | Owned | None],
+        limit: int,
+        fetch: Callable[[int, int], Sequence[_Row]],
+    ) -> list[_Row]:
+        """Return the snapshot's first rows, at most `limit`, of those that have not changed since.
+
+        An erasure in ranges takes the lowest first: what it has taken there is passed once, not in each range.
+        """
+        above = self._passed.get(of, -1)
+        found: list[_Row] = []
+        leading = True
+        while True:
+            count = max(limit - len(found), _CHUNK)
+            rows = fetch(count, above)
+            for row in rows:
+                if row[0] not in changed:
+                    leading = False
+                    found.append(row)
+                elif leading and changed[row[0]] is None:
+                    self._passed[of] = row[0]
+                else:
+                    leading = False
+            if len(rows) < count or len(found) >= limit:
+                return found[:limit]
+            above = rows[-1][0]
+
+    # ---- the fold ----------------------------------------------------------------------------------------------------
+
+    def apply(self, delta: Delta) -> None:
+        """Take over what a fact changes."""
+        new = self._new
+        self._slots.update(delta.slots)
+        new.slots.update(delta.slots)
+        new.streams.update(delta.streams)
+        new.keys.update(delta.keys)
+        new.groups.update(delta.groups)
+        new.tokens.update(delta.tokens)
+        new.acceptances.update(delta.acceptances)
+        new.written.update(delta.written)
+        new.erasing.update(delta.erasing)
+        new.owned.update(delta.owned)
+        for (stream, version), written in delta.written.items():
+            self._new_written.setdefault(stream, {})[version] = written
+        for (owner, ordinal), owned in delta.owned.items():
+            self._new_owned.setdefault(owner, {})[ordinal] = owned
+        for stream, waits in delta.erasing.items():
+            (self.erasing.add if waits else self.erasing.discard)(stream)
+
+    @property
+    def unsaved(self) -> int:
+        """How many facts' worth of changes would be lost with the process, and replayed."""
+        return len(self._new.written) + len(self._new.streams)
+
+    def save(self) -> None:
+        """Hand everything new to the snapshot; what was new is hot from now on."""
+        self._snapshot.save(self._new, self.offset, self.position, self.last_command)
+        if len(self._hot) >= _HOT_STREAMS:
+            self._hot.clear()
+        self._hot.update(self._new.streams)
+        self._new = empty_delta()
+        self._new_written, self._new_owned, self._passed = {}, {}, {}
