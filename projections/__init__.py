@@ -1,0 +1,1 @@
+"""The right side: facts become views and vectors, and queries read them."""
