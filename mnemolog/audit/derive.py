@@ -1,0 +1,251 @@
+"""Re-derivation: the kept commands decided once more, and what comes of it compared with the facts, byte by byte.
+
+1. Facts of commands that are not kept any more are folded; from the first kept one on, each command is decided on the
+   state as the commands before it left it, and must give the very records that the log holds (design §5).
+2. A fact that is not there any more must have been taken by an `Erased` that keeps the very link that is derived.
+3. Where an erasure has taken what a decision depended on, and the command that brought it is gone too, the slot is
+   *torn*: until the last `Erased` that took any of it, facts are folded as they stand, and not compared. By the law of
+   holes the state is right again from there on. What was folded instead of derived is counted.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from mnemolog.audit.found import Found
+from mnemolog.audit.reading import Facts, pages
+from mnemolog.domain.audits import Told, silent
+from mnemolog.domain.codec import decode_command, decode_fact
+from mnemolog.domain.decider import Sealed, decide
+from mnemolog.domain.decision import Delta, Seen
+from mnemolog.domain.erasure import Erased
+from mnemolog.domain.errors import Malformed
+from mnemolog.domain.fact import Fact
+from mnemolog.domain.fold import evolve
+from mnemolog.domain.ids import partition_of
+from mnemolog.domain.record import CONTROL_KEY, CommandRecord, FactRecord, Position
+from mnemolog.domain.rules import Rules
+
+_PAGE = 500
+_SAVE_AT = 4_000
+
+
+class Folding(Seen, Protocol):
+    """A state that facts are folded into; `save` lets it keep what is new where that costs less."""
+
+    def apply(self, delta: Delta) -> None:
+        """Take over what a fact changes."""
+        ...
+
+    @property
+    def unsaved(self) -> int:
+        """How much is new since the last save."""
+        ...
+
+    def save(self) -> None:
+        """Hand everything new over."""
+        ...
+
+
+@dataclass(slots=True)
+class Derived:
+    """How many facts were derived anew and equal, and how many only folded."""
+
+    equal: int = 0
+    folded: int = 0
+
+
+@dataclass(slots=True)
+class _Ahead:
+    """The facts of a partition, taken up to a source."""
+
+    pages: AsyncIterator[Sequence[FactRecord]]
+    page: list[FactRecord] = field(default_factory=list)
+    at: int = 0
+
+    async def below(self, limit: Position | None) -> list[FactRecord]:
+        """Return the next facts whose source is below a limit, all of them without one."""
+        found: list[FactRecord] = []
+        while True:
+            while self.at < len(self.page):
+                record = self.page[self.at]
+                if limit is not None and _source(record) >= limit:
+                    return found
+                found.append(record)
+                self.at += 1
+            try:
+                following = await anext(self.pages)
+            except StopAsyncIteration:
+                return found
+            self.page = [record for record in following if record.value is not None and record.key != CONTROL_KEY]
+            self.at = 0
+
+
+class Derive:
+    """The re-derivation of one partition; `decided` is up to where its commands are, `rules` all that may have held."""
+
+    def __init__(
+        self,
+        partition: tuple[int, int],
+        state: Folding,
+        rules: Sequence[Rules],
+        holes: Callable[[int], Sequence[tuple[int, int]]],
+        found: Found,
+        seen: Callable[[Fact], None] = lambda _: None,
+    ) -> None:
+        """Take the partition and the number of all, a state that knows nothing, and who wants to see each fact."""
+        self._partition, self._partitions = partition
+        self._state = state
+        self._rules = rules
+        self._by_hash = {one.hash: one for one in rules}
+        self._holes_of = holes
+        self._found = found
+        self._seen = seen
+        self._torn: dict[int, int] = {}
+        self._holes: dict[int, Sequence[tuple[int, int]]] = {}
+        self._awaited: dict[tuple[str, int], bytes] = {}
+        self.done = Derived()
+
+    async def run(self, log: Facts, end: int, decided: Position, last: str, told: Told = silent) -> None:
+        """Fold facts below offset `end`, then derive the commands below `decided`; `last` is the last one's id."""
+        facts = _Ahead(pages(log, self._partition, 0, end))
+        first, following = await log.bounds(self._partition)
+        if decided.offset > following:
+            self._found.wrong(
+                f"facts speak of commands up to offset {decided.offset}, but the command log ends at {following}"
+            )
+        at = first
+        while at < decided.offset:
+            commands = await log.commands(self._partition, at, _PAGE)
+            for command in commands:
+                if command.offset >= decided.offset:
+                    break
+                source = Position(decided.epoch, command.offset)
+                self._unexplained(await facts.below(source), Position(decided.epoch, first))
+                mine = await facts.below(Position(source.epoch, source.offset + 1))
+                self._one(command, source, mine)
+                if command.offset + 1 == decided.offset and command.headers.get("ce_id", "") != last:
+                    self._found.wrong(f"the command at {source} is not the one that the facts say was decided there")
+            at = commands[-1].offset + 1 if commands else decided.offset
+            told(f"derive partition {self._partition}", min(at, decided.offset) - first, decided.offset - first)
+        self._unexplained(await facts.below(None), Position(decided.epoch, first))
+        for stream, version in self._awaited:
+            self._found.wrong(f"{stream}@{version} follows from its command, but is neither there nor erased")
+
+    def _unexplained(self, records: Sequence[FactRecord], first: Position) -> None:
+        """Fold facts whose command is not there; from the first kept one on, it should be."""
+        for record in records:
+            if _source(record) >= first:
+                self._found.wrong(f"fact {record.key} says it came from a command that is not there")
+            self._fold(record)
+
+    def _one(self, command: CommandRecord, source: Position, records: Sequence[FactRecord]) -> None:
+        identifier = command.headers.get("ce_id", "")
+        for record in records:
+            if (record.headers["command"], record.headers["slot"]) != (identifier, command.key):
+                self._found.wrong(f"fact {record.key} says it came from the command at {source}, which is another one")
+        slot = int(command.key) if command.key.isascii() and command.key.isdigit() else -1
+        state = self._state
+        if slot >= 0 and slot not in self._torn:
+            self._torn[slot] = self._tear(slot, 0, state.slot(slot).ordinal, state.slot(slot).ordinal)
+        if slot >= 0 and state.slot(slot).ordinal > self._torn[slot] and command.value is None:
+            following = max((int(r.headers["ordinal"]) + 1 for r in records), default=0)
+            at = state.slot(slot).ordinal
+            self._torn[slot] = self._tear(slot, at, max(at, following), at)
+        foreign = any(record.headers["rules"] not in self._by_hash for record in records)
+        if slot < 0 or command.value is None or foreign or state.slot(slot).ordinal <= self._torn[slot]:
+            for record in records:
+                self._fold(record)
+            return
+        self._compare(self._decided(command, source, records), records, source)
+
+    def _tear(self, slot: int, first: int, below: int, now: int) -> int:
+        """Return the ordinal of the last `Erased` that took what cannot be derived; -1 if nothing was taken.
+
+        What cannot be derived are the ordinals from `first` to `below`, and those behind that are gone as well; and,
+        until the state is right again, all that erasures have taken meanwhile.
+        """
+        if slot not in self._holes:
+            self._holes[slot] = self._holes_of(slot)
+        holes = self._holes[slot]
+        at = bisect_left(holes, (below, -1))
+        while at < len(holes) and holes[at][0] == below:
+            below, at = below + 1, at + 1
+        top = -1
+        for took, erased in holes[bisect_left(holes, (first, -1)) :]:
+            if took >= below:
+                break
+            if erased >= now:
+                top = max(top, erased)
+                below = max(below, erased)
+        return top
+
+    def _decided(self, command: CommandRecord, source: Position, records: Sequence[FactRecord]) -> Sealed:
+        """Return what a command gives; of several rules those that the facts name, or under which there are none."""
+        named = [self._by_hash[records[0].headers["rules"]]] if records else self._rules
+        sealed: Sealed = []
+        for rules in named:
+            try:
+                envelope = decode_command(command)
+                if partition_of(envelope.slot, self._partitions) != self._partition:
+                    return []
+                result = decide(self._state, envelope, command.time, source, rules)
+            except Malformed:
+                return []
+            except Exception:  # noqa: BLE001 -- the sequencer set it aside, for the same reason
+                return []
+            sealed = result if isinstance(result, list) else []
+            if not sealed:
+                break
+        return sealed
+
+    def _compare(self, derived: Sealed, records: Sequence[FactRecord], source: Position) -> None:
+        there = {record.key: record for record in records}
+        for fact, record in derived:
+            actual = there.pop(record.key, None)
+            if actual is None:
+                self._missing(fact)
+            elif actual.value != record.value or dict(actual.headers) != dict(record.headers):
+                self._found.wrong(f"fact {record.key} is not what the command at {source} gives")
+            else:
+                self.done.equal += 1
+                self._seen(replace(fact, offset=actual.offset))
+            self._apply(fact)
+        for key in there:
+            self._found.wrong(f"fact {key} does not follow from the command at {source}")
+
+    def _missing(self, fact: Fact) -> None:
+        """A fact that was derived, but is not there: an `Erased` that comes later must have its link."""
+        self._awaited[fact.stream, fact.version] = fact.link
+
+    def _fold(self, record: FactRecord) -> None:
+        try:
+            fact = decode_fact(record)
+        except Malformed as error:
+            self._found.wrong(str(error))
+            return
+        self.done.folded += 1
+        self._seen(fact)
+        self._apply(fact)
+
+    def _apply(self, fact: Fact) -> None:
+        if isinstance(fact.payload, Erased):
+            for gone in fact.payload.took:
+                link = self._awaited.pop((fact.stream, gone.version), None)
+                if link is not None and link.hex() != gone.link:
+                    self._found.wrong(f"{fact.stream}@{gone.version}: its erasure keeps another link than it had")
+        self._state.apply(evolve(self._state, fact))
+        if self._state.unsaved > _SAVE_AT:
+            self._state.save()
+
+
+def _source(record: FactRecord) -> Position:
+    return Position.parse(record.headers["source"])
+
+
+def candidates(given: Rules) -> tuple[Rules, ...]:
+    """Return the rules that decisions may have been made under: the given ones, and those with the other switch."""
+    return (given, replace(given, never_allowed=not given.never_allowed))
