@@ -1,0 +1,1 @@
+"""Processes of the distributed runtime, killed one at a time under load, and what must be true afterwards."""
