@@ -1,0 +1,1 @@
+"""Measurements: reproducible, each against a reference in the same run (never in a timed test)."""

@@ -1,0 +1,177 @@
+"""The distributed runtime as processes: partitions and workers, writes through a gateway, a start with 1 M facts.
+
+`python -m bench.kafka_scale [FACTS]`; a local broker and Redis are started for it. On a machine with two cores, workers
+beyond the second only share them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import httpx
+
+from bench.core import record_of
+from bench.kafka import quantiles
+from deploy.stack.kafka import Broker
+from mnemolog.domain.ids import partition_of
+from mnemolog.domain.memory import AddMemory, NewMemory, Owner
+from mnemolog.domain.record import CommandRecord
+from mnemolog.domain.rules import Rules
+from mnemolog.domain.session_commands import (
+    AppendEvents,
+    CreateSession,
+    Emitter,
+    InSpace,
+    NewEvent,
+    NewSession,
+    SessionTarget,
+)
+from mnemolog.domain.space import ByUser, CreateSpace, NewSpace
+from mnemolog.runtime.kafka import prepare_client
+from tests.brokers import Kafka
+from tests.killing.processes import Deployment, Node
+from tests.servers_redis import RedisServer
+from workers.kafka_cluster import Cluster
+from workers.log_kafka import KafkaLog
+from workers.log_sqlite import connect
+from workers.sequencing import BATCH, Sequencing
+from workers.snapshot_sqlite import SqliteSnapshot
+
+_COMMANDS = 12_000
+_WRITES = 600
+_PER_SECOND = 100
+_FACTS = 1_000_000
+_EVENTS = 200
+
+
+def main() -> None:
+    """Measure and print JSON."""
+    facts = int(sys.argv[1]) if len(sys.argv) > 1 else _FACTS
+    prepare_client()
+    with tempfile.TemporaryDirectory(prefix="mnemolog-bench-") as base:
+        folder = Path(base)
+        (folder / "broker").mkdir()
+        broker, redis = Broker(folder / "broker"), RedisServer()
+        broker.start()
+        kafka = Kafka(broker.servers, broker)
+        figures: dict[str, float] = {}
+        try:
+            for workers in (1, 2, 4):
+                (folder / f"spread-{workers}").mkdir()
+                rate = asyncio.run(_spread(kafka.topics(workers), redis, folder / f"spread-{workers}"))
+                figures[f"commands sequenced per second, {workers} partitions and workers"] = rate
+            (folder / "gateway").mkdir()
+            with Deployment(kafka, redis, folder / "gateway", ("sequencer", "projector")) as deployment:
+                figures |= asyncio.run(_writes(deployment.gateways[0].url))
+            figures |= asyncio.run(_warm(kafka.topics(1), folder, facts))
+        finally:
+            redis.remove()
+            broker.stop()
+    print(json.dumps({name: round(value, 2) for name, value in figures.items()}, indent=2))
+
+
+async def _spread(cluster: Cluster, redis: RedisServer, folder: Path) -> float:
+    """Put commands into every partition, then start a sequencer for each, and time the outcomes."""
+    log = KafkaLog(cluster)
+    await log.start()
+    commands: list[list[CommandRecord]] = [[] for _ in range(cluster.partitions)]
+    for number in range(_COMMANDS):
+        target = Owner(agent=f"agent {number % 997}", invoker="i")
+        record = record_of(AddMemory(target=target, parts=(NewMemory(content=f"memory {number}"),)))
+        commands[partition_of(int(record.key), cluster.partitions)].append(record)
+    for partition, records in enumerate(commands):
+        for first in range(0, len(records), BATCH):
+            await log.append(partition, records[first : first + BATCH])
+    settings = {
+        "MNEMOLOG_KAFKA": cluster.servers,
+        "MNEMOLOG_PARTITIONS": str(cluster.partitions),
+        "MNEMOLOG_TOPIC_PREFIX": cluster.prefix,
+        "MNEMOLOG_REDIS": redis.url,
+    }
+    nodes = [Node("sequencer", folder / f"{n}", settings) for n in range(cluster.partitions)]
+    begun = 0.0
+    for node in nodes:
+        node.start()
+    ats, heard = [0] * cluster.partitions, 0
+    while heard < _COMMANDS:
+        for partition in range(cluster.partitions):
+            outcomes = await log.outcomes(partition, ats[partition], 5_000)
+            if outcomes:
+                begun = begun or time.perf_counter()
+                ats[partition] = outcomes[-1][0] + 1
+                heard += len(outcomes)
+    took = time.perf_counter() - begun
+    for node in nodes:
+        node.stop()
+    await log.close()
+    return _COMMANDS / took
+
+
+async def _writes(url: str) -> dict[str, float]:
+    """Write through a gateway at a steady rate: an answer means that every read shows it."""
+    took: list[float] = []
+    bare: list[float] = []
+
+    async def timed(into: list[float], http: httpx.AsyncClient, method: str, path: str, **more: object) -> None:
+        begun = time.perf_counter()
+        (await http.request(method, url + path, **more)).raise_for_status()  # type: ignore[arg-type]
+        into.append((time.perf_counter() - begun) * 1_000)
+
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
+        for into, method, path in ((bare, "GET", "/health/live"), (took, "POST", "/v1/memories")):
+            begun, tasks = time.perf_counter(), list[asyncio.Task[None]]()
+            for number in range(_WRITES):
+                await asyncio.sleep(max(0.0, begun + number / _PER_SECOND - time.perf_counter()))
+                body = {"agentID": f"a{number % 50}", "invokerID": "i", "content": f"memory {number}"}
+                more = {"json": body} if method == "POST" else {}
+                tasks.append(asyncio.create_task(timed(into, http, method, path, **more)))
+            await asyncio.gather(*tasks)
+    written = {f"write to readable at {_PER_SECOND}/s, {which}, ms": ms for which, ms in quantiles(took).items()}
+    return written | {f"bare request at {_PER_SECOND}/s, {which}, ms": ms for which, ms in quantiles(bare).items()}
+
+
+async def _warm(cluster: Cluster, folder: Path, facts: int) -> dict[str, float]:
+    """Sequence many events of many sessions, then start again with the snapshot, and without one."""
+    log, rules = KafkaLog(cluster), Rules()
+    await log.start()
+    state = connect(folder / "state.db", durable=False)
+    sequencing = Sequencing(log, lambda: SqliteSnapshot(state, rules), rules)
+    await sequencing.start()
+
+    async def decided(*records: CommandRecord) -> str:
+        subject = ""
+        for first in range(0, len(records), BATCH):
+            await log.append(0, records[first : first + BATCH])
+            while (transaction := await sequencing.step()) is not None:
+                subject = transaction.facts[-1].headers["ce_subject"]
+        return subject
+
+    space = await decided(record_of(CreateSpace(target=ByUser(user="u"), parts=(NewSpace(),))))
+    event = NewEvent(body={"content": "hello, this is an event"}, emitter=Emitter(type="user", id="u"))
+    begun = time.perf_counter()
+    for _ in range(max(1, facts // (100 * _EVENTS))):
+        opened = CreateSession(target=InSpace(space=space, user="u"), parts=(NewSession(participants=["u"]),))
+        session = await decided(record_of(opened))
+        target = SessionTarget(space=space, user="u", session=session)
+        await decided(*(record_of(AppendEvents(target=target, parts=(event,) * _EVENTS)) for _ in range(100)))
+    figures = {"events sequenced per second, batches of 200": facts / (time.perf_counter() - begun)}
+    sequencing.save()
+    state.close()
+    for name, file in (("warm", "state.db"), ("cold", "empty.db")):
+        state = connect(folder / file, durable=False)
+        again = Sequencing(log, lambda state=state: SqliteSnapshot(state, rules), rules)  # type: ignore[misc]
+        begun = time.perf_counter()
+        await again.start()
+        figures[f"{name} start with {facts} facts, s"] = time.perf_counter() - begun
+        state.close()
+    await log.close()
+    return figures
+
+
+if __name__ == "__main__":
+    main()
