@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import Any
 
+from mnemolog.domain import canonical
 from mnemolog.domain.ports import Checkpoint
 from mnemolog.domain.record import Position
 from mnemolog.domain.stored import StoredIndex, StoredRow
@@ -37,7 +37,9 @@ class SqliteDump:
         for identifier, key, fields in found:
             sql = 'SELECT p.family, i.name, p.score FROM view_places p LEFT JOIN view_indexes i ON i.id = p."index"'
             places = self._db.execute(sql + ' WHERE p."row" = ?', (identifier,))
-            yield StoredRow(key, json.loads(fields), {family: (index or "", score) for family, index, score in places})
+            yield StoredRow(
+                key, canonical.reread(fields), {family: (index or "", score) for family, index, score in places}
+            )
 
     async def indexes(self, partition: int, only: Sequence[str] | None = None) -> AsyncIterator[StoredIndex]:
         """Yield indexes with their members."""

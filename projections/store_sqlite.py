@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import TypeVar
 
+from mnemolog.domain import canonical
 from mnemolog.domain.errors import Unavailable
 from mnemolog.domain.ops import Op
 from mnemolog.domain.ports import Applied, Checkpoint, Match, Row
@@ -101,7 +102,7 @@ class SqliteStore:
                     found = dict(each(database, sql, keys))
                 finally:
                     database.execute("COMMIT")
-            return [json.loads(found[key]) if key in found else None for key in keys]
+            return [canonical.reread(found[key]) if key in found else None for key in keys]
 
         return await self._answer(read, at_once=len(keys) <= _FEW)
 
@@ -129,7 +130,8 @@ class SqliteStore:
 
         def read(database: sqlite3.Connection) -> Sequence[tuple[int, str, Row]]:
             found = (
-                (score, key, json.loads(text)) for score, key, text in database.execute(sql, (index, *traces, *cut))
+                (score, key, canonical.reread(text))
+                for score, key, text in database.execute(sql, (index, *traces, *cut))
             )
             if not matches:
                 return list(found)
@@ -150,7 +152,7 @@ class SqliteStore:
                 "SELECT r.fields FROM view_places p CROSS JOIN view_rows r ON r.id = p.row"  # noqa: S608 -- ours
                 f' WHERE p."index" = (SELECT id FROM view_indexes WHERE name = ?){where}'
             )
-            return sum(fits(json.loads(text), matches) for (text,) in database.execute(sql, (index, *traces)))
+            return sum(fits(canonical.reread(text), matches) for (text,) in database.execute(sql, (index, *traces)))
 
         return await self._answer(read, at_once=not matches)
 

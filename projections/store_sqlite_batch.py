@@ -9,7 +9,6 @@ A statement a row and op would cost more than all the rest of an append.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -154,5 +153,5 @@ class Batch:
 def _fields(row: _Touched) -> dict[str, Any]:
     """Return a row's fields as they are by now."""
     if row.fields is None:
-        row.fields = json.loads(row.text) if row.text is not None else {}
+        row.fields = canonical.reread(row.text) if row.text is not None else {}
     return row.fields

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -105,7 +104,9 @@ class SqliteLog:
         fields = '"offset" - 1, key, headers, value, time'
         sql = f'SELECT {fields} FROM commands WHERE "offset" > ? ORDER BY "offset" LIMIT ?'  # noqa: S608 -- ours
         rows = self._quick.execute(sql, (start, limit))
-        return [CommandRecord(key, json.loads(headers), value, at, time) for at, key, headers, value, time in rows]
+        return [
+            CommandRecord(key, canonical.reread(headers), value, at, time) for at, key, headers, value, time in rows
+        ]
 
     async def bounds(self, partition: int) -> tuple[int, int]:
         """Return the first offset that is still kept, and the one that comes next."""
@@ -266,4 +267,4 @@ def _at(record: FactRecord, offset: int) -> FactRecord:
 
 def _fact(row: tuple[int, str, str, bytes | None]) -> FactRecord:
     at, key, headers, value = row
-    return FactRecord(key, json.loads(headers), value, at)
+    return FactRecord(key, canonical.reread(headers), value, at)

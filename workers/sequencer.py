@@ -22,7 +22,7 @@ from mnemolog.domain.fact import Fact
 from mnemolog.domain.fold import evolve
 from mnemolog.domain.ids import partition_of
 from mnemolog.domain.outcomes import Accepted, Landed, Outcome, Reason, Rejected
-from mnemolog.domain.record import CommandRecord, DeadLetter, FactRecord, OutcomeRecord, Position, Transaction
+from mnemolog.domain.record import CommandRecord, DeadLetter, FactRecord, OutcomeRecord, Position, Transaction, named
 from mnemolog.domain.rules import Rules
 from mnemolog.domain.streams import fact_key
 from workers.state import State
@@ -42,10 +42,10 @@ class Sequencer:
 
     def sequence(self, records: Sequence[CommandRecord]) -> Transaction:
         """Decide a batch: records in the order of their offsets, none of them decided before."""
-        batch = _Batch()
+        batch, state = _Batch(), self.state
+        state.expect(named(records))
         for record in records:
             self._one(record, batch)
-        state = self.state
         last = str(Position(state.position.epoch, state.position.offset - 1))
         return Transaction(
             state.position,
@@ -86,7 +86,7 @@ class Sequencer:
         self, record: CommandRecord, source: Position, batch: _Batch
     ) -> list[tuple[Fact, FactRecord]] | Accepted | Rejected | None:
         """Decide one record; None if nobody can be told, because it names no command."""
-        named = bool(record.headers.get("ce_id"))
+        told = bool(record.headers.get("ce_id"))
         try:
             envelope = decode_command(record)
             if partition_of(envelope.slot, self._partitions) != self._partition:
@@ -94,7 +94,7 @@ class Sequencer:
             return decide(self.state, envelope, record.time, source, self._rules)
         except Malformed as error:
             batch.dead_letters.append(_dead(self._partition, source, str(error)))
-            return Rejected(Reason.MALFORMED, str(error)) if named else None
+            return Rejected(Reason.MALFORMED, str(error)) if told else None
         except (Unavailable, Corrupt):  # the state cannot be read, whatever the command says
             raise
         except Exception as error:  # noqa: BLE001 -- whatever it is, the partition goes on
@@ -102,7 +102,7 @@ class Sequencer:
             places = "".join(traceback.format_tb(error.__traceback__))
             _log.error("the command at %s could not be decided: %s\n%s", source, type(error).__name__, places)
             batch.dead_letters.append(_dead(self._partition, source, type(error).__name__))
-            return Rejected(Reason.MALFORMED, "the command could not be decided; it was set aside") if named else None
+            return Rejected(Reason.MALFORMED, "the command could not be decided; it was set aside") if told else None
 
     def _erased_since(self, record: CommandRecord) -> bool:
         """Tell whether something that a repeated command brought has been erased: the repeat brings it again."""

@@ -68,6 +68,10 @@ class MemorySnapshot:
         """Return an acceptance."""
         return self._all.acceptances.get((slot, command))
 
+    def accepted(self, commands: Sequence[tuple[int, str]]) -> set[tuple[int, str]]:
+        """Return those of these commands, each with its slot, that have an acceptance."""
+        return {at for at in commands if at in self._all.acceptances}
+
     def newest(self, slot: int, size: int) -> Sequence[tuple[int, str]]:
         """Return ordinal and command id of the newest acceptances of a slot, newest first."""
         rows = ((a.ordinal, command) for (where, command), a in self._all.acceptances.items() if where == slot)

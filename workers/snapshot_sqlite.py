@@ -60,9 +60,9 @@ CREATE TABLE IF NOT EXISTS state_keys (mark BLOB PRIMARY KEY, value TEXT) WITHOU
 CREATE TABLE IF NOT EXISTS state_groups (message TEXT PRIMARY KEY, stream TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS state_tokens (stream INTEGER, sequence INTEGER, at INTEGER, tokens INTEGER, live INTEGER,
     PRIMARY KEY (stream, sequence)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS state_window (slot INTEGER, command TEXT, ordinal INTEGER, row BLOB,
-    PRIMARY KEY (slot, command)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS state_window_order ON state_window (slot, ordinal);
+CREATE TABLE IF NOT EXISTS state_window (slot INTEGER, ordinal INTEGER, command TEXT, row BLOB,
+    PRIMARY KEY (slot, ordinal)) WITHOUT ROWID;
+CREATE UNIQUE INDEX IF NOT EXISTS state_window_command ON state_window (slot, command);
 CREATE TABLE IF NOT EXISTS state_written (stream INTEGER, version INTEGER, subject TEXT, ordinal INTEGER, link BLOB,
     command TEXT, nth INTEGER, time INTEGER, PRIMARY KEY (stream, version)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS state_erasing (stream TEXT PRIMARY KEY) WITHOUT ROWID;
@@ -70,6 +70,9 @@ CREATE TABLE IF NOT EXISTS state_owned (owner BLOB, ordinal INTEGER, stream TEXT
     PRIMARY KEY (owner, ordinal)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS state_written_subject ON state_written (stream, subject);
 """
+_AT_ONCE = 400
+"""SQLite before 3.32 takes at most 999 values in a statement."""
+_KNOWN = "SELECT slot, command FROM state_window WHERE (slot, command) IN (VALUES %s)"
 _TABLES = ("meta", "slots", "streams", "keys", "groups", "tokens", "window", "written", "erasing", "owned")
 _STREAM = "(SELECT id FROM state_streams WHERE name = ?)"
 _WRITTEN = "SELECT version, subject, ordinal, link, command, nth, time FROM state_written"
@@ -160,25 +163,30 @@ class SqliteSnapshot:
             "INSERT INTO state_streams (name, row) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET row = excluded.row",
             ((name, _pack_stream(row)) for name, row in changed.streams.items()),
         )
+        names = {*changed.streams, *(name for name, _ in changed.tokens), *(name for name, _ in changed.written)}
+        numbers = {name: self._one("SELECT id FROM state_streams WHERE name = ?", name) for name in names}
         _replace(self._db, "state_keys (mark, value) VALUES (?, ?)", "state_keys WHERE mark = ?", changed.keys)
         _replace(
             self._db, "state_groups (message, stream) VALUES (?, ?)", "state_groups WHERE message = ?", changed.groups
         )
         _replace(
             self._db,
-            f"state_tokens VALUES ({_STREAM}, ?, ?, ?, ?)",
-            f"state_tokens WHERE stream = {_STREAM} AND sequence = ?",
-            changed.tokens,
+            "state_tokens VALUES (?, ?, ?, ?, ?)",
+            "state_tokens WHERE stream = ? AND sequence = ?",
+            {(numbers[name], sequence): row for (name, sequence), row in changed.tokens.items()},
         )
         many(
             "INSERT OR REPLACE INTO state_window VALUES (?, ?, ?, ?)",
-            ((*at, row.ordinal, msgpack.packb((row.time, row.facts))) for at, row in changed.acceptances.items()),
+            (
+                (slot, row.ordinal, command, msgpack.packb((row.time, row.facts)))
+                for (slot, command), row in changed.acceptances.items()
+            ),
         )
         _replace(
             self._db,
-            f"state_written VALUES ({_STREAM}, ?, ?, ?, ?, ?, ?, ?)",
-            f"state_written WHERE stream = {_STREAM} AND version = ?",
-            {(name, v): row and row[1:] for (name, v), row in changed.written.items()},
+            "state_written VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "state_written WHERE stream = ? AND version = ?",
+            {(numbers[name], version): row and row[1:] for (name, version), row in changed.written.items()},
         )
         waits = {name: () if waiting else None for name, waiting in changed.erasing.items()}
         _replace(self._db, "state_erasing VALUES (?)", "state_erasing WHERE stream = ?", waits)
@@ -235,6 +243,14 @@ class SqliteSnapshot:
         ordinal, row = rows[0]
         time, facts = msgpack.unpackb(row)
         return Acceptance(ordinal, time, tuple(Answered(*fact) for fact in facts))
+
+    def accepted(self, commands: Sequence[tuple[int, str]]) -> set[tuple[int, str]]:
+        """Return those of these commands, each with its slot, that have an acceptance."""
+        found: set[tuple[int, str]] = set()
+        for begin in range(0, len(commands), _AT_ONCE):
+            some = commands[begin : begin + _AT_ONCE]
+            found.update(self._rows(_KNOWN % ",".join(["(?,?)"] * len(some)), *(value for at in some for value in at)))
+        return found
 
     def newest(self, slot: int, size: int) -> Sequence[tuple[int, str]]:
         """Return ordinal and command id of the newest acceptances of a slot, newest first."""
@@ -299,8 +315,8 @@ def _flat(value: Any) -> tuple[Any, ...]:
 
 
 def _pack_stream(row: Stream) -> bytes:
-    fields = [getattr(row.body, name) for name in type(row.body).__slots__]
-    packed: bytes = msgpack.packb((tuple(row.head), _BODIES.index(type(row.body)), fields))
+    fields = () if isinstance(row.body, Ended) else row.body
+    packed: bytes = msgpack.packb((row.head, _BODIES.index(type(row.body)), fields))
     return packed
 
 
@@ -308,6 +324,6 @@ def _unpack_stream(raw: bytes) -> Stream:
     head, body, fields = msgpack.unpackb(raw, use_list=False)
     kind = _BODIES[body]
     if kind is SessionState:
-        at = list(SessionState.__slots__).index("strategies")
+        at = SessionState._fields.index("strategies")
         fields = (*fields[:at], tuple(Strategy(*s) for s in fields[at]), *fields[at + 1 :])
     return Stream(Head(*head), kind(*fields))

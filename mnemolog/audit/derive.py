@@ -13,6 +13,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Protocol
 
 from mnemolog.audit.found import Found
@@ -26,7 +27,7 @@ from mnemolog.domain.errors import Malformed
 from mnemolog.domain.fact import Fact
 from mnemolog.domain.fold import evolve
 from mnemolog.domain.ids import partition_of
-from mnemolog.domain.record import CONTROL_KEY, CommandRecord, FactRecord, Position
+from mnemolog.domain.record import CONTROL_KEY, CommandRecord, FactRecord, Position, named
 from mnemolog.domain.rules import Rules
 
 _PAGE = 500
@@ -35,6 +36,10 @@ _SAVE_AT = 4_000
 
 class Folding(Seen, Protocol):
     """A state that facts are folded into; `save` lets it keep what is new where that costs less."""
+
+    def expect(self, commands: Sequence[tuple[int, str]]) -> None:
+        """Hear which commands, each with its slot, are decided next."""
+        ...
 
     def apply(self, delta: Delta) -> None:
         """Take over what a fact changes."""
@@ -120,6 +125,7 @@ class Derive:
         at = first
         while at < decided.offset:
             commands = await log.commands(self._partition, at, _PAGE)
+            self._state.expect(named(commands))
             for command in commands:
                 if command.offset >= decided.offset:
                     break
@@ -185,9 +191,9 @@ class Derive:
 
     def _decided(self, command: CommandRecord, source: Position, records: Sequence[FactRecord]) -> Sealed:
         """Return what a command gives; of several rules those that the facts name, or under which there are none."""
-        named = [self._by_hash[records[0].headers["rules"]]] if records else self._rules
+        held = [self._by_hash[records[0].headers["rules"]]] if records else self._rules
         sealed: Sealed = []
-        for rules in named:
+        for rules in held:
             try:
                 envelope = decode_command(command)
                 if partition_of(envelope.slot, self._partitions) != self._partition:
@@ -208,11 +214,11 @@ class Derive:
             actual = there.pop(record.key, None)
             if actual is None:
                 self._missing(fact)
-            elif actual.value != record.value or dict(actual.headers) != dict(record.headers):
+            elif actual.value != record.value or actual.headers != record.headers:
                 self._found.wrong(f"fact {record.key} is not what the command at {source} gives")
             else:
                 self.done.equal += 1
-                self._seen(replace(fact, offset=actual.offset))
+                self._seen(fact._replace(offset=actual.offset))
             self._apply(fact)
         for key in there:
             self._found.wrong(f"fact {key} does not follow from the command at {source}")
@@ -243,7 +249,12 @@ class Derive:
 
 
 def _source(record: FactRecord) -> Position:
-    return Position.parse(record.headers["source"])
+    return _position(record.headers["source"])
+
+
+@lru_cache(1_024)  # that of each fact is looked at several times
+def _position(text: str) -> Position:
+    return Position.parse(text)
 
 
 def candidates(given: Rules) -> tuple[Rules, ...]:

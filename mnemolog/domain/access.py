@@ -6,7 +6,6 @@ survive a lost view, and their history is audited.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -147,13 +146,13 @@ def evolve(seen: Seen, state: AccessState | None, fact: Fact, delta: Delta) -> A
     state = state or AccessState()
     match fact.payload:
         case ClientCreated(client=client):
-            return replace(state, clients=(*state.clients, client))
+            return state._replace(clients=(*state.clients, client))
         case ClientRevoked(client=client):
-            return replace(state, clients=tuple(c for c in state.clients if c != client))
+            return state._replace(clients=tuple(c for c in state.clients if c != client))
         case TokenCreated(token=token):
-            return replace(state, tokens=(*state.tokens, token))
+            return state._replace(tokens=(*state.tokens, token))
         case TokenRevoked(token=token):
-            return replace(state, tokens=tuple(t for t in state.tokens if t != token))
+            return state._replace(tokens=tuple(t for t in state.tokens if t != token))
         case _:
             return state
 

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from mnemolog.domain.ids import hmac_sha256, length_prefixed
 
@@ -19,9 +19,9 @@ def commitment(value: bytes) -> bytes:
     return hashlib.sha256(value).digest()
 
 
-def link(sealed: Iterable[str], committed: bytes) -> bytes:
+def link(sealed: Sequence[str], committed: bytes) -> bytes:
     """Return a fact's link: its sealed header values, in their fixed order, and its commitment."""
-    headers = hashlib.sha256(length_prefixed(tuple(sealed))).digest()
+    headers = hashlib.sha256(length_prefixed(sealed)).digest()
     return hashlib.sha256(b"mnemolog/link/1" + headers + committed).digest()
 
 

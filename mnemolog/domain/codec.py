@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -31,8 +30,7 @@ _TRACE = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{
 _CLOUD_EVENT = {"ce_specversion": "1.0", "ce_source": "mnemolog", "content-type": "application/json"}
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """A command with what surrounds it; `trace` is a W3C traceparent or empty."""
 
     id: str
@@ -136,30 +134,27 @@ def seal(  # noqa: PLR0913 -- all that a fact is made of, by name
     part = None if draft.part is None else canonical_part(case.command.parts[draft.part])
     digest = b"" if part is None else chain.digest(salt, part)
     value = canonical.dumps({"salt": salt.hex(), "digest": digest.hex() or None, "body": sent(draft.payload)})
-    sealed = dict(
-        zip(
-            SEALED,
-            (
-                draft.payload.TYPE,
-                to_text(time),
-                draft.subject,
-                case.tenant,
-                draft.stream,
-                str(version),
-                str(case.slot),
-                str(ordinal),
-                case.id,
-                str(index),
-                str(count),
-                case.actor,
-                case.rules.hash,
-            ),
-            strict=True,
-        )
+    rules = case.rules.hash
+    sealed = (
+        draft.payload.TYPE,
+        to_text(time),
+        draft.subject,
+        case.tenant,
+        draft.stream,
+        str(version),
+        str(case.slot),
+        str(ordinal),
+        case.id,
+        str(index),
+        str(count),
+        case.actor,
+        rules,
     )
-    link = chain.link(sealed.values(), chain.commitment(value))
+    link = chain.link(sealed, chain.commitment(value))
     chained = chain.extend(before, link)
-    headers = {**sealed, **_CLOUD_EVENT, "ce_id": key, "source": str(source), "chain": chained.hex()}
+    headers = dict(zip(SEALED, sealed, strict=True))
+    headers |= _CLOUD_EVENT
+    headers |= {"ce_id": key, "source": str(source), "chain": chained.hex()}
     if trace:
         headers["traceparent"] = trace
     fact = Fact(
@@ -175,7 +170,7 @@ def seal(  # noqa: PLR0913 -- all that a fact is made of, by name
         index,
         count,
         case.actor,
-        sealed["rules"],
+        rules,
         salt,
         digest,
         link,
@@ -187,7 +182,7 @@ def seal(  # noqa: PLR0913 -- all that a fact is made of, by name
 
 def link_of(record: FactRecord) -> bytes:
     """Return the link of a fact's record, computed from its bytes."""
-    return chain.link((record.headers[name] for name in SEALED), chain.commitment(record.value or b""))
+    return chain.link([record.headers[name] for name in SEALED], chain.commitment(record.value or b""))
 
 
 def decode_fact(record: FactRecord, *, linked: bool = True) -> Fact:
@@ -196,7 +191,7 @@ def decode_fact(record: FactRecord, *, linked: bool = True) -> Fact:
     Raises Malformed; also for a type that this code does not know, which nobody may skip.
     """
     if not linked and isinstance(record.meant, Fact):
-        return replace(record.meant, offset=record.offset)
+        return record.meant._replace(offset=record.offset)
     headers = record.headers
     try:
         kind = FACTS[headers["ce_type"]]

@@ -37,8 +37,7 @@ class Strategy(NamedTuple):
     hides: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class SpaceState:
+class SpaceState(NamedTuple):
     """A space: whose it is, whether it is hidden, since when (µs); marks are empty where nothing is known any more."""
 
     owner: bytes = b""
@@ -47,8 +46,7 @@ class SpaceState:
     hidden: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class SessionState:
+class SessionState(NamedTuple):
     """A session; `next` is the next sequence id, `events` and `tokens` count what is readable.
 
     `timers` are the deadlines (µs) that were put off, by type of strategy; `hidden` is since when it is; `ordinal` that
@@ -73,8 +71,7 @@ class SessionState:
     extracted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryState:
+class MemoryState(NamedTuple):
     """A memory: whose it is, whether it is hidden, and the ordinal of its creation."""
 
     owner: bytes = b""
@@ -82,8 +79,7 @@ class MemoryState:
     ordinal: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class GroupState:
+class GroupState(NamedTuple):
     """A message group: the mark of its agent, invoker and name; the next number; how many messages are left.
 
     `owner` is the mark of agent and invoker alone.
@@ -95,16 +91,14 @@ class GroupState:
     owner: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class OwnerState:
+class OwnerState(NamedTuple):
     """An erasure of all that an agent keeps of an invoker: it hides what has an ordinal below `below`."""
 
     owner: bytes = b""
     below: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyState:
+class PolicyState(NamedTuple):
     """A tenant's retention policy, in days; None is off."""
 
     message_days: int | None = None
@@ -112,8 +106,7 @@ class PolicyState:
     usage_log_days: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AccessState:
+class AccessState(NamedTuple):
     """A tenant's credentials: the names of those that are valid."""
 
     clients: tuple[str, ...] = ()
@@ -264,8 +257,7 @@ class Delta:
     owned: dict[tuple[bytes, int], Owned | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(NamedTuple):
     """A command before the decision: who asks, when (`at`, µs), under which rules."""
 
     id: str
@@ -282,8 +274,7 @@ class Case:
         return make_id(self.at, self.slot, self.secret, n)
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """A fact before it is sealed; `part` is the index of the command's part that it came from, None for none."""
 
     stream: str

@@ -6,7 +6,7 @@ The sealed headers are the same in every runtime and for any number of partition
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mnemolog.domain.record import Position
 from mnemolog.domain.schema import Payload
@@ -29,9 +29,11 @@ SEALED = (
 """The sealed headers, in the order in which `link` takes them: fixed for ever."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """One fact; `time` in µs. `digest` is empty where the fact came from no part of its command."""
+class Fact(NamedTuple):
+    """One fact, the `nth` `of` so many of its command; `time` in µs.
+
+    `digest` is empty where it came from no part of the command.
+    """
 
     payload: Payload
     time: int
@@ -42,8 +44,8 @@ class Fact:
     slot: int
     ordinal: int
     command: str
-    index: int
-    count: int
+    nth: int
+    of: int
     actor: str
     rules: str
     salt: bytes

@@ -47,7 +47,7 @@ def evolve(seen: Seen, fact: Fact) -> Delta:
             delta.written[fact.stream, gone.version] = None
     elif kind not in _NEVER_ERASED:
         delta.written[fact.stream, fact.version] = Written(
-            fact.version, fact.subject, fact.ordinal, fact.link, fact.command, fact.index, fact.time
+            fact.version, fact.subject, fact.ordinal, fact.link, fact.command, fact.nth, fact.time
         )
     return delta
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import re
 import uuid
+from collections.abc import Callable, Sequence
 
 SLOTS = 4096
 _VERSION = 8
@@ -20,13 +21,20 @@ _VARIANT = 0b10
 _RANDOM_BITS = 62
 _CANONICAL = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _LENGTHS = [size.to_bytes(4, "big") for size in range(512)]
+_ASCII_LENGTHS = ["\0\0\0" + chr(size) for size in range(128)]
 _BLOCK = 64
 _INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
 _COMMAND_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "mnemolog/command")
 
 
-def length_prefixed(parts: tuple[str, ...]) -> bytes:
+def length_prefixed(parts: Sequence[str]) -> bytes:
     """Return the parts as UTF-8, each preceded by its length (4 bytes, big-endian)."""
+    try:
+        text = "".join([_ASCII_LENGTHS[len(part)] + part for part in parts])
+        if text.isascii():  # nearly always, and then a character is a byte
+            return text.encode()
+    except IndexError:  # a long one
+        pass
     pieces: list[bytes] = []
     for part in parts:
         raw = part.encode()
@@ -43,6 +51,20 @@ def hmac_sha256(key: bytes, message: bytes) -> bytes:
     block = key.ljust(_BLOCK, b"\0")
     inner = hashlib.sha256(block.translate(_INNER) + message).digest()
     return hashlib.sha256(block.translate(_OUTER) + inner).digest()
+
+
+def keyed_sha256(key: bytes) -> Callable[[bytes], bytes]:
+    """Return `hmac_sha256` for one key: what depends on the key alone is hashed once."""
+    block = key.ljust(_BLOCK, b"\0")
+    inner, outer = hashlib.sha256(block.translate(_INNER)), hashlib.sha256(block.translate(_OUTER))
+
+    def keyed(message: bytes) -> bytes:
+        one, two = inner.copy(), outer.copy()
+        one.update(message)
+        two.update(one.digest())
+        return two.digest()
+
+    return keyed
 
 
 def slot_of(*parts: str) -> int:

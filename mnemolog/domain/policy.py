@@ -5,7 +5,6 @@ Null is off and the initial value; 0 means everything at the next sweep. The pol
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
@@ -58,7 +57,7 @@ def evolve(seen: Seen, state: PolicyState | None, fact: Fact, delta: Delta) -> P
     """Return the policy after one more fact."""
     del seen, delta
     state = state or PolicyState()
-    return replace(state, **sent(fact.payload)) if isinstance(fact.payload, RetentionSet) else state
+    return state._replace(**sent(fact.payload)) if isinstance(fact.payload, RetentionSet) else state
 
 
 def set_retention(seen: Seen, case: Case, command: SetRetention) -> Decision:

@@ -5,11 +5,12 @@ Logs carry these; `codec` turns them into commands, facts and outcomes and back.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
 CONTROL_KEY = "position"
+_SLOT_DIGITS = 4
 
 
 class Position(NamedTuple):
@@ -44,6 +45,15 @@ class CommandRecord:
     value: bytes | None
     offset: int = 0
     time: int = 0
+
+
+def named(records: Sequence[CommandRecord]) -> list[tuple[int, str]]:
+    """Return slot and id of those that name a command and what may be a slot; strangers write what they like."""
+    return [
+        (int(record.key), record.headers["ce_id"])
+        for record in records
+        if len(record.key) <= _SLOT_DIGITS and record.key.isdecimal() and "ce_id" in record.headers
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cached_property
 
 from mnemolog.domain import canonical
 from mnemolog.domain.times import DAY
@@ -20,7 +20,7 @@ WORK_LIMIT = 1_000
 ERASE_LIMIT = 500
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rules:
     """`window_time` is in µs; `default_ttl` and `grace` in seconds; `tokens` names the rule of counting contents.
 
@@ -34,15 +34,10 @@ class Rules:
     window_size: int = 10_000
     tokens: str = "utf8-quarter.v1"
 
-    @property
+    @cached_property
     def hash(self) -> str:
-        """The SHA-256 of the rules' canonical JSON, as hex."""
-        return _hash_of(self)
-
-
-@cache
-def _hash_of(rules: Rules) -> str:
-    return hashlib.sha256(canonical.canonical(asdict(rules))).hexdigest()
+        """The SHA-256 of the rules' canonical JSON, as hex; every fact carries it."""
+        return hashlib.sha256(canonical.canonical(asdict(self))).hexdigest()
 
 
 def count_tokens(content: str, rule: str) -> int:

@@ -11,7 +11,6 @@ Read this first: it is the pattern of every aggregate. Commands (`session_comman
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any, ClassVar
 
 from mnemolog.domain import erasure
@@ -140,8 +139,7 @@ def evolve(seen: Seen, state: SessionState | None, fact: Fact, delta: Delta) -> 
             if key:
                 delta.keys[key] = own_id(fact.stream)
             delta.owned[inside(seen, created.space), fact.ordinal] = Owned(fact.ordinal, fact.stream, fact.subject)
-            return replace(
-                state,
+            return state._replace(
                 ordinal=fact.ordinal,
                 space=created.space,
                 participants=tuple(seen.mark("participant", person) for person in created.participants),
@@ -152,20 +150,20 @@ def evolve(seen: Seen, state: SessionState | None, fact: Fact, delta: Delta) -> 
             )
         case SessionUpdated(version=version) as change:
             if "lifecycle_strategies" in change.model_fields_set:
-                state = replace(state, strategies=folded(seen, change.lifecycle_strategies), timers=())
-            return replace(state, version=version)
+                state = state._replace(strategies=folded(seen, change.lifecycle_strategies), timers=())
+            return state._replace(version=version)
         case SessionDeleted():
             free(seen, state.key, fact, delta)
-            return replace(state, key=b"", deleted=True, hidden=fact.time)
+            return state._replace(key=b"", deleted=True, hidden=fact.time)
         case EventAppended() | EventUpdated() | EventDeleted():
             return _evolve_event(seen, state, fact, delta)
         case StrategyExecuted(type=executed):
-            return replace(state, fired=(*state.fired, executed))
+            return state._replace(fired=(*state.fired, executed))
         case StrategyRearmed(type=put_off, due=due):
             others = tuple(timer for timer in state.timers if timer[0] != put_off)
-            return replace(state, timers=(*others, (put_off, from_text(due) if due else 0)))
+            return state._replace(timers=(*others, (put_off, from_text(due) if due else 0)))
         case ExtractionCompleted():
-            return replace(state, extracted=True)
+            return state._replace(extracted=True)
         case SessionErased() as erased:
             return _evolve_erased(seen, state, fact, erased, delta)
         case _:
@@ -177,8 +175,7 @@ def _evolve_event(seen: Seen, state: SessionState, fact: Fact, delta: Delta) -> 
     if isinstance(fact.payload, EventAppended):
         tokens = fact.payload.tokens
         delta.tokens[fact.stream, sequence] = Token(fact.time, tokens, live=True)
-        return replace(
-            state,
+        return state._replace(
             next=sequence + 1,
             events=state.events + 1,
             tokens=state.tokens + tokens,
@@ -189,10 +186,10 @@ def _evolve_event(seen: Seen, state: SessionState, fact: Fact, delta: Delta) -> 
         case EventUpdated() as change if before is not None:
             tokens = change.tokens if "body" in change.model_fields_set else before.tokens
             delta.tokens[fact.stream, sequence] = Token(fact.time, tokens, live=True)
-            return replace(state, tokens=state.tokens + tokens - before.tokens)
+            return state._replace(tokens=state.tokens + tokens - before.tokens)
         case EventDeleted() if before is not None:
             delta.tokens[fact.stream, sequence] = Token(fact.time, before.tokens, live=False)
-            return replace(state, events=state.events - 1, tokens=state.tokens - before.tokens)
+            return state._replace(events=state.events - 1, tokens=state.tokens - before.tokens)
         case _:
             return state
 
@@ -211,8 +208,7 @@ def _evolve_erased(
         state = SessionState(deleted=True)
     if erased.ended:
         return Ended()
-    return replace(
-        state,
+    return state._replace(
         version=erased.version,
         next=erased.next,
         events=erased.events,
@@ -264,7 +260,7 @@ def update(seen: Seen, case: Case, command: UpdateSession) -> Decision:
     name = _stream(case, command.target)
     draft = Draft(name, command.target.session, payload, part=0)
     if change.lifecycle_strategies:
-        state = replace(state, strategies=folded(seen, change.lifecycle_strategies))
+        state = state._replace(strategies=folded(seen, change.lifecycle_strategies))
     return [draft, *executed(name, counted(state, state.events, state.tokens))]
 
 

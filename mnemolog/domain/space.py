@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -144,7 +143,7 @@ def evolve(seen: Seen, state: SpaceState | None, fact: Fact, delta: Delta) -> Sp
             return SpaceState(owner=seen.mark("user", fact.tenant, user), key=key)
         case SpaceDeleted():
             free(seen, state.key, fact, delta)
-            return replace(state, key=b"", deleted=True, hidden=fact.time)
+            return state._replace(key=b"", deleted=True, hidden=fact.time)
         case SpaceErased(ended=ended):
             free(seen, state.key, fact, delta)
             return Ended() if ended else SpaceState(deleted=True)

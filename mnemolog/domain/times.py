@@ -14,10 +14,15 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BEGINNING = _EPOCH.replace(tzinfo=None)
 
 
-@lru_cache(1_024)  # a fact's time is told in its headers, in its outcome, in the answer
 def to_text(at: int) -> str:
     """Return an instant as `2026-11-18T12:26:40.123000Z`."""
-    return (_BEGINNING + timedelta(microseconds=at)).isoformat(timespec="microseconds") + "Z"
+    seconds, micros = divmod(at, SECOND)
+    return f"{_second(seconds)}.{micros:06d}Z"
+
+
+@lru_cache(1_024)  # many facts are written in one second, and each time is told in headers, outcome and answer
+def _second(seconds: int) -> str:
+    return (_BEGINNING + timedelta(seconds=seconds)).isoformat(timespec="seconds")
 
 
 def from_datetime(moment: datetime) -> int:

@@ -129,9 +129,9 @@ def remember(seen: Seen, fact: Fact, delta: Delta) -> None:
     if not fact.actor.startswith(WORKERS):
         about = access.credential_mark(seen, fact.payload)
         answered = Answered(
-            fact.index, fact.stream, fact.version, fact.subject, fact.time, fact.salt, fact.digest, fact.count, about
+            fact.nth, fact.stream, fact.version, fact.subject, fact.time, fact.salt, fact.digest, fact.of, about
         )
-        _put(seen, delta, fact.command, fact.slot, fact.ordinal - fact.index, answered)
+        _put(seen, delta, fact.command, fact.slot, fact.ordinal - fact.nth, answered)
     if isinstance(fact.payload, Erased):
         _forget(seen, fact, fact.payload, delta)
 

@@ -192,6 +192,15 @@ def test_acceptances_come_back(reopen: Callable[[], Snapshot]) -> None:
     assert list(reopen().newest(1, 5)) == [(9, "c")]
 
 
+def test_of_many_commands_those_that_were_accepted_are_found_at_once(reopen: Callable[[], Snapshot]) -> None:
+    """By slot and id, however many are asked for: an id alone says nothing, as each slot has a window of its own."""
+    known = {(1, f"c{n}") for n in range(900)} | {(2, "c0")}
+    save(reopen(), acceptances={at: acceptance(n) for n, at in enumerate(sorted(known))})
+    asked = [(slot, f"c{n}") for n in range(1_000) for slot in (1, 2)]
+    assert reopen().accepted(asked) == known
+    assert reopen().accepted([]) == set()
+
+
 def test_the_newest_acceptances_of_a_slot(reopen: Callable[[], Snapshot]) -> None:
     """By ordinal, newest first; other slots do not count; pruning, where there is any, keeps what the window holds."""
     for ordinal in (5, 1, 9, 3, 7):

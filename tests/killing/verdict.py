@@ -60,7 +60,7 @@ def _whole(facts: list[Fact]) -> None:
     for fact in facts:
         versions[fact.stream].append(fact.version)
         ordinals[fact.slot].append(fact.ordinal)
-        commands[fact.command, fact.count].append(fact.index)
+        commands[fact.command, fact.of].append(fact.nth)
         if fact.subject.startswith("event/"):
             events[fact.stream].append(int(fact.subject.removeprefix("event/")))
     for numbers in (versions, ordinals, events):

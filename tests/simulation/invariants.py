@@ -80,12 +80,12 @@ def whole_commands(records: Sequence[FactRecord]) -> None:
     sources = set()
     while at < len(facts):
         first = facts[at]
-        mine = facts[at : at + first.count]
-        assert [f.index for f in mine] == list(range(first.count)), f"{first.command} is incomplete"
-        assert {(f.command, f.source, f.count) for f in mine} == {(first.command, first.source, first.count)}
+        mine = facts[at : at + first.of]
+        assert [f.nth for f in mine] == list(range(first.of)), f"{first.command} is incomplete"
+        assert {(f.command, f.source, f.of) for f in mine} == {(first.command, first.source, first.of)}
         assert first.source not in sources, f"the command at {first.source} was accepted twice"
         sources.add(first.source)
-        at += first.count
+        at += first.of
     assert [f.source for f in facts] == sorted(f.source for f in facts), "facts are not in the order of the commands"
 
 

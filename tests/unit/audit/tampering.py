@@ -95,7 +95,7 @@ def rewrite_the_end(database: sqlite3.Connection, dice: random.Random) -> str:
     forged = canonical.dumps(said)
     before = [r for r in _facts(database) if r[2] == stream][:-1]
     chained = bytes.fromhex(json.loads(before[-1][3])["chain"]) if before else chain.start(stream)
-    link = chain.link((headers[name] for name in SEALED), chain.commitment(forged))
+    link = chain.link([headers[name] for name in SEALED], chain.commitment(forged))
     headers["chain"] = chain.extend(chained, link).hex()
     database.execute('UPDATE facts SET headers = ?, value = ? WHERE "offset" = ?', (json.dumps(headers), forged, at))
     return f"{key} rewritten"

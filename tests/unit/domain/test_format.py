@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +154,7 @@ def test_sealing_is_the_same_whatever_else_is_carried() -> None:
         )
 
     (one, plain), (other, traced) = sealed(Position(0, 1), ""), sealed(Position(3, 9), "00-ab-cd-01")
-    assert replace(one, source=other.source) == other
+    assert one._replace(source=other.source) == other
     assert plain.value == traced.value
     assert codec.link_of(plain) == codec.link_of(traced)
     assert set(traced.headers) - set(plain.headers) == {"traceparent"}

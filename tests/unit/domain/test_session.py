@@ -193,7 +193,7 @@ def test_guarantee_2_a_batch_has_all_of_its_facts_or_none() -> None:
     story.when(update_events(space, session, change(0, "x"), stale)).refused(Reason.STALE_EVENT)
     assert len(story.log) == before
     story.when(update_events(space, session, change(2, "x"), change(0, "y"))).then(EventUpdated, EventUpdated)
-    assert [(f.index, f.count, f.subject) for f in story.facts] == [(0, 2, "event/2"), (1, 2, "event/0")]
+    assert [(f.nth, f.of, f.subject) for f in story.facts] == [(0, 2, "event/2"), (1, 2, "event/0")]
 
 
 def test_an_event_of_a_user_comes_from_a_participant() -> None:

@@ -261,7 +261,10 @@ def test_after_a_failed_transaction_only_a_start_helps() -> None:
 
 
 @pytest.mark.parametrize("error", [Unavailable("the disk does not answer"), Corrupt("the file is damaged")])
-def test_a_state_that_cannot_be_read_decides_nothing(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("read", ["accepted", "stream"])
+def test_a_state_that_cannot_be_read_decides_nothing(
+    read: str, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The command is neither refused nor set aside, as it is not at fault: it is decided when the state is back."""
 
     async def told() -> None:
@@ -269,7 +272,7 @@ def test_a_state_that_cannot_be_read_decides_nothing(error: Exception, monkeypat
         await here.sequencing.start()
         await here.log.append(0, [here.record(wishes.add_memory("kept"), "c")])
         with monkeypatch.context() as patch:
-            patch.setattr(here.snapshot, "acceptance", Mock(side_effect=error))
+            patch.setattr(here.snapshot, read, Mock(side_effect=error))
             with pytest.raises(type(error), match=str(error)):
                 await here.sequencing.step()
         assert await here.log.facts(0, 0, 9) == []
