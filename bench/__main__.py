@@ -19,7 +19,7 @@ from bench.core import core
 from bench.large import large
 from bench.redis_store import redis_store
 from bench.search import search
-from mnemolog.runtime.collecting import collect_rarely
+from mnemolog.runtime import interpreter
 from tests import servers_redis
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -27,7 +27,7 @@ RESULTS = Path(__file__).with_name("results.json")
 
 def main() -> int:
     """Run every measurement."""
-    collect_rarely()
+    interpreter.set_up()
     results = {"machine": machine()}
     with tempfile.TemporaryDirectory(prefix="mnemolog-bench-") as folder:
         results |= {"core": core(Path(folder) / "core"), "appends": appends(Path(folder) / "appends")}

@@ -30,8 +30,7 @@ from mnemolog.domain.session_commands import (
     SessionTarget,
 )
 from mnemolog.domain.space import ByUser, CreateSpace, NewSpace
-from mnemolog.runtime import topics
-from mnemolog.runtime.collecting import collect_rarely
+from mnemolog.runtime import interpreter, topics
 from mnemolog.runtime.config import Settings
 from mnemolog.runtime.kafka import cluster, prepare_client
 from workers.kafka_cluster import Cluster
@@ -49,7 +48,7 @@ _USER = "u"
 async def measure(servers: str, folder: Path) -> dict[str, float]:
     """Return figures by name."""
     prepare_client()
-    collect_rarely()
+    interpreter.set_up()
     settings = Settings(kafka=servers, topic_prefix=f"bench-{uuid.uuid4().hex[:8]}.")
     make = argparse.Namespace(verb="create", replication=0, min_insync=0, json=False)
     await topics.run(settings, make, sys.stderr.write)

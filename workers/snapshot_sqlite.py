@@ -70,8 +70,8 @@ CREATE TABLE IF NOT EXISTS state_owned (owner BLOB, ordinal INTEGER, stream TEXT
     PRIMARY KEY (owner, ordinal)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS state_written_subject ON state_written (stream, subject);
 """
-_AT_ONCE = 400
-"""SQLite before 3.32 takes at most 999 values in a statement."""
+_AT_ONCE = (1, 8, 64, 400)
+"""How many commands a statement asks for: few forms of it, so that they stay prepared, and at most 999 values."""
 _KNOWN = "SELECT slot, command FROM state_window WHERE (slot, command) IN (VALUES %s)"
 _TABLES = ("meta", "slots", "streams", "keys", "groups", "tokens", "window", "written", "erasing", "owned")
 _STREAM = "(SELECT id FROM state_streams WHERE name = ?)"
@@ -247,9 +247,12 @@ class SqliteSnapshot:
     def accepted(self, commands: Sequence[tuple[int, str]]) -> set[tuple[int, str]]:
         """Return those of these commands, each with its slot, that have an acceptance."""
         found: set[tuple[int, str]] = set()
-        for begin in range(0, len(commands), _AT_ONCE):
-            some = commands[begin : begin + _AT_ONCE]
-            found.update(self._rows(_KNOWN % ",".join(["(?,?)"] * len(some)), *(value for at in some for value in at)))
+        left = list(commands)
+        while left:
+            size = next((size for size in _AT_ONCE if size >= len(left)), _AT_ONCE[-1])
+            some, left = left[:size], left[size:]
+            some += some[:1] * (size - len(some))
+            found.update(self._rows(_KNOWN % ",".join(["(?,?)"] * size), *(value for at in some for value in at)))
         return found
 
     def newest(self, slot: int, size: int) -> Sequence[tuple[int, str]]:

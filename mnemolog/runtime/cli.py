@@ -14,9 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from mnemolog.domain.errors import MnemologError
-from mnemolog.runtime import cli_audit, cli_backup, cli_config, cli_forgetting, cli_publishing, logs
+from mnemolog.runtime import cli_audit, cli_backup, cli_config, cli_forgetting, cli_publishing, interpreter, logs
 from mnemolog.runtime.cli_parts import Commands, as_json, common, count, runtime, sub, subgroup
-from mnemolog.runtime.collecting import collect_rarely
 from mnemolog.runtime.config import BadConfiguration, Settings
 from mnemolog.runtime.config_reading import load
 
@@ -40,7 +39,7 @@ _SETTINGS = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = parser().parse_args(arguments)
-    collect_rarely()
+    interpreter.set_up()
     os.umask(0o077)  # what is written here is for its owner's eyes only
     try:
         settings = _settings(options)
