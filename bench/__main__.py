@@ -1,22 +1,32 @@
-"""`make bench`: measure this machine, print the figures, and write them as data beside this file.
+"""`make bench`: measure this machine, print the figures, keep them as data, and write the page that shows them.
+
+    python -m bench [PART…] [--large]      all parts but the large ones, or those that are named
 
 Read ratios, not absolutes: machines differ and are shared. Each figure of ours stands beside a bare reference that was
-measured in the same run.
+measured in the same run. Parts that are not measured keep the figures, and the machine, that they had.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
 import sys
 import tempfile
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from bench import page
 from bench.appends import appends
 from bench.audit import audit
 from bench.core import core
+from bench.kafka import kafka
+from bench.kafka_scale import kafka_scale
 from bench.large import large
+from bench.publishing import publishing
 from bench.redis_store import redis_store
 from bench.search import search
 from mnemolog.runtime import interpreter
@@ -25,40 +35,75 @@ from tests import servers_redis
 RESULTS = Path(__file__).with_name("results.json")
 
 
+def _redis(_: Path) -> Mapping[str, float]:
+    server = servers_redis.RedisServer()
+    try:
+        return redis_store(server.url)
+    finally:
+        server.remove()
+
+
+PARTS: Mapping[str, Callable[[Path], Mapping[str, float]]] = {
+    "core": core,
+    "appends": appends,
+    "search": search,
+    "audit": audit,
+    "redis": _redis,
+    "kafka": kafka,
+    "publishing": publishing,
+    "large": large,
+    "kafka-large": kafka_scale,
+}
+_LARGE = {"large", "kafka-large"}
+"""A million facts each: some ten minutes on two cores."""
+
+
 def main() -> int:
-    """Run every measurement."""
+    """Measure the parts that are wanted."""
+    parser = argparse.ArgumentParser(prog="make bench", description="Measure this machine.")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"which: {', '.join(PARTS)} (default: all but large)")
+    parser.add_argument("--large", action="store_true", help="with a million facts, too")
+    options = parser.parse_args()
+    if unknown := set(options.parts) - PARTS.keys():
+        parser.error(f"there is no part named {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     interpreter.set_up()
-    results = {"machine": machine()}
-    with tempfile.TemporaryDirectory(prefix="mnemolog-bench-") as folder:
-        results |= {"core": core(Path(folder) / "core"), "appends": appends(Path(folder) / "appends")}
-        results |= {"audit": audit(Path(folder) / "audit")}
-        results |= {"search": search(Path(folder) / "search")}
-        if "--large" in sys.argv:  # a million facts: some ten minutes on two cores
-            results |= {"large": large(Path(folder) / "large")}
-    if servers_redis.binary() is None:
-        sys.stdout.write("no Redis to start: its store is not measured\n")
-    else:
-        server = servers_redis.RedisServer()
-        try:
-            results["redis"] = redis_store(server.url)
-        finally:
-            server.remove()
-    for part, figures in results.items():
-        sys.stdout.write(f"{part}\n")
-        for name, value in figures.items():
-            sys.stdout.write(f"  {name:<44} {value}\n")
-    RESULTS.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+    for part in options.parts or [part for part in PARTS if options.large or part not in _LARGE]:
+        here = machine()
+        with tempfile.TemporaryDirectory(prefix="mnemolog-bench-") as folder:
+            figures = PARTS[part](Path(folder) / part)
+        sys.stdout.write(f"{part}\n" + "".join(f"  {name:<62} {value:,}\n" for name, value in figures.items()))
+        sys.stdout.flush()
+        _keep(part, {"machine": here, "figures": dict(figures)})
+    page.write(RESULTS)
     return 0
+
+
+def _keep(part: str, result: Mapping[str, Any]) -> None:
+    kept = json.loads(RESULTS.read_bytes()) if RESULTS.exists() else {}
+    kept[part] = result
+    ordered = {name: kept[name] for name in PARTS if name in kept}
+    RESULTS.write_text(json.dumps(ordered, indent=2, ensure_ascii=False) + "\n")
 
 
 def machine() -> dict[str, str | int | float | None]:
     """Return what these figures were measured on; a load above 1 at the start says that others worked on it too."""
     return {
+        "day": datetime.now(UTC).date().isoformat(),
         "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
+        "processor": _processor(),
         "cores": os.cpu_count(),
+        "python": platform.python_version(),
         "load at the start": round(os.getloadavg()[0], 1),
     }
+
+
+def _processor() -> str:
+    """Return the processor's own name (Linux), or what Python calls it."""
+    about = Path("/proc/cpuinfo")
+    lines = about.read_text().splitlines() if about.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "") or (
+        platform.processor() or "unknown"
+    )
 
 
 if __name__ == "__main__":

@@ -43,6 +43,8 @@ _TRANSACTIONS = 200
 _COMMANDS = 20_000
 _SINGLE = 200
 _USER = "u"
+_BARE = "bare transactional loop, commands per second"
+_SEQUENCED = "single-event commands sequenced per second"
 
 
 async def measure(servers: str, folder: Path) -> dict[str, float]:
@@ -85,7 +87,7 @@ async def _transactions(log: KafkaLog) -> dict[str, float]:
         at += len(records)
         end = replace(batch, facts=batch.facts[: len(records)], outcomes=batch.outcomes[: len(records)])
         await log.commit(0, replace(end, position=Position(0, at)))
-    figures["bare transactional loop, commands per second"] = _COMMANDS / (time.perf_counter() - begun)
+    figures[_BARE] = _COMMANDS / (time.perf_counter() - begun)
     return figures
 
 
@@ -120,7 +122,7 @@ async def _sequencing(where: Cluster, folder: Path) -> dict[str, float]:
     figures = {"commands appended per second": await _append(log, commands)}
     begun = time.perf_counter()
     await decided()
-    figures["single-event commands sequenced per second"] = _COMMANDS / (time.perf_counter() - begun)
+    figures[_SEQUENCED] = _COMMANDS / (time.perf_counter() - begun)
     figures |= await _latency(log, sequencing, commands[:_SINGLE])
     await log.end(0)
     state.close()
@@ -179,18 +181,27 @@ def quantiles(took: Sequence[float]) -> dict[str, float]:
     return {f"p{q}": ordered[min(len(ordered) - 1, len(ordered) * q // 100)] for q in (50, 95, 99)}
 
 
+def kafka(folder: Path, servers: str | None = None) -> dict[str, float]:
+    """Return figures of a broker that is started for it, or of the one that is named."""
+    folder.mkdir(exist_ok=True)
+    broker = None if servers else Broker(folder / "kafka")
+    if broker is not None:
+        broker.start()
+    try:
+        figures = asyncio.run(measure(servers or (broker.servers if broker else ""), folder))
+    finally:
+        if broker is not None:
+            broker.stop()
+    ratio = figures[_SEQUENCED] / figures[_BARE]
+    return {
+        name: round(value, 2) for name, value in (figures | {"ratio to the bare transactional loop": ratio}).items()
+    }
+
+
 def main() -> None:
     """Measure and print JSON."""
     with tempfile.TemporaryDirectory() as folder:
-        broker = None if len(sys.argv) > 1 else Broker(Path(folder) / "kafka")
-        if broker is not None:
-            broker.start()
-        try:
-            figures = asyncio.run(measure(broker.servers if broker else sys.argv[1], Path(folder)))
-        finally:
-            if broker is not None:
-                broker.stop()
-    print(json.dumps({name: round(value, 2) for name, value in figures.items()}, indent=2))
+        print(json.dumps(kafka(Path(folder), *sys.argv[1:2]), indent=2))
 
 
 if __name__ == "__main__":

@@ -49,30 +49,33 @@ _FACTS = 1_000_000
 _EVENTS = 200
 
 
+def kafka_scale(folder: Path, facts: int = _FACTS) -> dict[str, float]:
+    """Return figures per second and in milliseconds."""
+    prepare_client()
+    (folder / "broker").mkdir(parents=True)
+    broker, redis = Broker(folder / "broker"), RedisServer()
+    broker.start()
+    kafka = Kafka(broker.servers, broker)
+    figures: dict[str, float] = {}
+    try:
+        for workers in (1, 2, 4):
+            (folder / f"spread-{workers}").mkdir()
+            rate = asyncio.run(_spread(kafka.topics(workers), redis, folder / f"spread-{workers}"))
+            figures[f"commands sequenced per second, {workers} partitions and workers"] = rate
+        (folder / "gateway").mkdir()
+        with Deployment(kafka, redis, folder / "gateway", ("sequencer", "projector")) as deployment:
+            figures |= asyncio.run(_writes(deployment.gateways[0].url))
+        figures |= asyncio.run(_warm(kafka.topics(1), folder, facts))
+    finally:
+        redis.remove()
+        broker.stop()
+    return {name: round(value, 2) for name, value in figures.items()}
+
+
 def main() -> None:
     """Measure and print JSON."""
-    facts = int(sys.argv[1]) if len(sys.argv) > 1 else _FACTS
-    prepare_client()
     with tempfile.TemporaryDirectory(prefix="mnemolog-bench-") as base:
-        folder = Path(base)
-        (folder / "broker").mkdir()
-        broker, redis = Broker(folder / "broker"), RedisServer()
-        broker.start()
-        kafka = Kafka(broker.servers, broker)
-        figures: dict[str, float] = {}
-        try:
-            for workers in (1, 2, 4):
-                (folder / f"spread-{workers}").mkdir()
-                rate = asyncio.run(_spread(kafka.topics(workers), redis, folder / f"spread-{workers}"))
-                figures[f"commands sequenced per second, {workers} partitions and workers"] = rate
-            (folder / "gateway").mkdir()
-            with Deployment(kafka, redis, folder / "gateway", ("sequencer", "projector")) as deployment:
-                figures |= asyncio.run(_writes(deployment.gateways[0].url))
-            figures |= asyncio.run(_warm(kafka.topics(1), folder, facts))
-        finally:
-            redis.remove()
-            broker.stop()
-    print(json.dumps({name: round(value, 2) for name, value in figures.items()}, indent=2))
+        print(json.dumps(kafka_scale(Path(base), *(int(facts) for facts in sys.argv[1:2])), indent=2))
 
 
 async def _spread(cluster: Cluster, redis: RedisServer, folder: Path) -> float:

@@ -7,7 +7,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
@@ -38,6 +39,7 @@ class SearchRequest(BaseModel):
     top: Annotated[int, Field(ge=1, le=50)] = 10
 
 
+_Row = TypeVar("_Row", MemoryRow, MessageRow)
 _MEMORY = "memory"
 _MESSAGE = "message"
 _WHO = {"agentID": "agent", "invokerID": "invoker"}
@@ -86,12 +88,8 @@ async def delete_memory(call: Call) -> Response:
 
 async def list_memories(call: Call) -> Response:
     """List memories by time of creation."""
-    wanted, skip, top, count = parse_listing(intake.query(call.request), MEMORY_FIELDS)
-    queries, tenant = call.face.queries, call.asker.tenant
-    rows = await queries.memories(tenant, wanted, skip, top) if wanted and top != 0 else []
-    total = (await queries.count_memories(tenant, wanted) if wanted else 0) if count else None
-    _used(call, wanted, len(rows), top, total)
-    return _listed([memory_of(row) for row in rows], total)
+    queries = call.face.queries
+    return await _listed(call, MEMORY_FIELDS, queries.memories, queries.count_memories, memory_of)
 
 
 async def search_memories(call: Call) -> Response:
@@ -133,12 +131,8 @@ async def delete_message(call: Call) -> Response:
 
 async def list_messages(call: Call) -> Response:
     """List messages by time of creation."""
-    wanted, skip, top, count = parse_listing(intake.query(call.request), MESSAGE_FIELDS)
-    queries, tenant = call.face.queries, call.asker.tenant
-    rows = await queries.messages(tenant, wanted, skip, top) if wanted and top != 0 else []
-    total = (await queries.count_messages(tenant, wanted) if wanted else 0) if count else None
-    _used(call, wanted, len(rows), top, total)
-    return _listed([message_of(row) for row in rows], total)
+    queries = call.face.queries
+    return await _listed(call, MESSAGE_FIELDS, queries.messages, queries.count_messages, message_of)
 
 
 # ---- the retention policy --------------------------------------------------------------------------------------------
@@ -189,19 +183,27 @@ def message_of(row: MessageRow) -> dict[str, Any]:
 
 
 def _metadata(text: str | None) -> dict[str, Any]:
-    return (canonical.loads(text) if text is not None else None) or {}
+    return (canonical.reread(text) if text is not None else None) or {}
 
 
-def _listed(items: list[dict[str, Any]], total: int | None) -> Response:
-    return answer({"value": items} if total is None else {"@odata.count": total, "value": items})
-
-
-def _used(call: Call, wanted: Filter | None, listed: int, top: int | None, total: int | None) -> None:
-    """Count a list in the usage log; with `$top=0` it was a count. A filter that matches nothing reads nothing."""
+async def _listed(
+    call: Call,
+    fields: Mapping[str, str],
+    listed: Callable[[str, Filter, int, int | None], Awaitable[Sequence[_Row]]],
+    counted: Callable[[str, Filter], Awaitable[int]],
+    shown: Callable[[_Row], dict[str, Any]],
+) -> Response:
+    """Answer a list; with `$top=0` a count, also in the usage log. A filter that matches nothing reads nothing."""
+    wanted, skip, top, count = parse_listing(intake.query(call.request), fields)
+    tenant = call.asker.tenant
+    rows = await listed(tenant, wanted, skip, top) if wanted and top != 0 else []
+    total = (await counted(tenant, wanted) if wanted else 0) if count else None
     if wanted is not None:
-        counted = top == 0 and total is not None
-        found = total if counted and total is not None else listed
-        call.used("count" if counted else "list", found, agent=wanted.agent, invoker=wanted.invoker)
+        only = total if top == 0 else None
+        found = len(rows) if only is None else only
+        call.used("list" if only is None else "count", found, agent=wanted.agent, invoker=wanted.invoker)
+    items = [shown(row) for row in rows]
+    return answer({"value": items} if total is None else {"@odata.count": total, "value": items})
 
 
 def _id(call: Call, noun: str) -> str:
