@@ -12,7 +12,7 @@ import asyncio
 import heapq
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from mnemolog.domain.due import Category
 from mnemolog.domain.ids import parse_id, partition_of, slot_in, slot_of
@@ -141,6 +141,14 @@ class StoreQueries:
     async def older(self, tenant: str, category: Category, before: int) -> int:
         """Count a tenant's memories or messages that were created before an instant."""
         return await StoreDue(self._store, self._partitions).older(tenant, category, before)
+
+    async def live(self, tenant: str, kind: Literal["session", "space"], identifier: str) -> bool:
+        """Tell whether the tenant has such a session or space that is not hidden."""
+        return await StoreDue(self._store, self._partitions).row(tenant, kind, identifier) is not None
+
+    async def count_spaces(self, tenant: str) -> int:
+        """Count all of the tenant's spaces that are not hidden."""
+        return await StoreDue(self._store, self._partitions).count_spaces(tenant)
 
     async def event_rows(self, tenant: str, session: str, sequences: Sequence[int]) -> Sequence[EventRow | None]:
         """Return the events with these sequence ids, in this order."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, Protocol, TypedDict, TypeVar
+from typing import Generic, Literal, NamedTuple, Protocol, TypedDict, TypeVar
 
 from mnemolog.domain.codec import Envelope
 from mnemolog.domain.due import Category
@@ -230,6 +230,14 @@ class Queries(Protocol):
 
     async def older(self, tenant: str, category: Category, before: int) -> int:
         """Count a tenant's memories or messages that were created before an instant."""
+        ...
+
+    async def live(self, tenant: str, kind: Literal["session", "space"], identifier: str) -> bool:
+        """Tell whether the tenant has such a session or space, whoever's it is, that is not hidden."""
+        ...
+
+    async def count_spaces(self, tenant: str) -> int:
+        """Count all of the tenant's spaces that are not hidden."""
         ...
 
     async def event_rows(self, tenant: str, session: str, sequences: Sequence[int]) -> Sequence[EventRow | None]:

@@ -1,7 +1,7 @@
 """Forgetting over HTTP: what a policy would delete, erasing at once, and due extractions of memories.
 
 1. Only clients that may change the retention policy may erase or preview; only their own tenant's data exists for them.
-2. Erasing hides before it answers, whatever the size; what is large is taken in ranges afterwards.
+2. Erasing hides before it answers, whatever the size; what is large is taken in ranges afterwards. Its preview counts.
 3. A due extraction is work for an agent: it lists the sessions, reads their events, writes memories, and says so.
 """
 
@@ -17,6 +17,7 @@ from mnemolog.domain.due import Category
 from mnemolog.domain.erasure import Erase, ThingTarget
 from mnemolog.domain.lifecycle import CompleteExtraction
 from mnemolog.domain.owner import EraseOwner
+from mnemolog.domain.reads import Filter
 from mnemolog.domain.schema import Id, Name
 from mnemolog.domain.session_commands import SessionTarget
 from mnemolog.domain.streams import own_id
@@ -69,32 +70,64 @@ async def preview(call: Call) -> Response:
     return answer(counts)
 
 
+async def preview_erasure(call: Call) -> Response:
+    """Count what an erasure would take if it were now, and take nothing."""
+    _admin(call)
+    asked = _named(take(ERASURE, await intake.document(call)))
+    tenant, queries = call.asker.tenant, call.face.queries
+    counts: dict[str, int | str] = {"kind": asked.kind, "asOf": to_text(call.face.clock())}
+    identifier = asked.id or ""
+    match asked.kind:
+        case "memory":
+            counts["memories"] = int(await queries.memory(tenant, identifier) is not None)
+        case "message":
+            counts["messages"] = int(await queries.message(tenant, identifier) is not None)
+        case "session" | "space" as kind:
+            counts[f"{kind}s"] = int(await queries.live(tenant, kind, identifier))
+        case "owner" | "tenant" as kind:
+            wanted = Filter(asked.agent, asked.invoker)
+            counts["memories"] = await queries.count_memories(tenant, wanted)
+            counts["messages"] = await queries.count_messages(tenant, wanted)
+            counts["spaces"] = await queries.count_spaces(tenant) if kind == "tenant" else 0
+            counts["usageLogs"] = 0
+            if call.face.usage is not None:
+                counts["usageLogs"], _ = await call.face.usage(UsageWanted(tenant, asked.agent, asked.invoker), 1)
+    return answer(counts)
+
+
 async def erase(call: Call) -> Response:
     """Hide something at once and erase it, now or in ranges."""
     _admin(call)
-    asked = take(ERASURE, await intake.document(call))
-    if asked.kind == "owner":
-        if asked.agent is None or asked.invoker is None or asked.id is not None:
-            message = "an owner is an agentID and an invokerID, and has no id"
-            raise invalid(message, "body", "agentID")
-        owner = memory.Owner(agent=asked.agent, invoker=asked.invoker)
-        accepted = await write(call, EraseOwner(target=owner), "owner")
-        return answer({"kind": "owner", "id": own_id(accepted.facts[0].stream)}, 202)
-    if asked.kind == "tenant":
-        return await _whole(call, asked)
-    if asked.id is None or asked.agent is not None or asked.invoker is not None:
-        message = "what is not an owner is named by its id alone"
-        raise invalid(message, "body", "id")
-    identifier = intake.known(asked.id, asked.kind)
-    await write(call, Erase(target=ThingTarget(kind=asked.kind, id=identifier)), asked.kind)
-    return answer({"kind": asked.kind, "id": identifier}, 202)
+    match _named(take(ERASURE, await intake.document(call))):
+        case ErasureRequest(kind="tenant"):
+            return await _whole(call)
+        case ErasureRequest(kind="owner", agent=str() as agent, invoker=str() as invoker):
+            owner = memory.Owner(agent=agent, invoker=invoker)
+            accepted = await write(call, EraseOwner(target=owner), "owner")
+            return answer({"kind": "owner", "id": own_id(accepted.facts[0].stream)}, 202)
+        case ErasureRequest(kind=kind, id=named):
+            identifier = intake.known(named or "", kind)
+            await write(call, Erase(target=ThingTarget.model_validate({"kind": kind, "id": identifier})), kind)
+            return answer({"kind": kind, "id": identifier}, 202)
 
 
-async def _whole(call: Call, asked: ErasureRequest) -> Response:
-    """Hide all of the tenant, as much as there is time for; the answer says whether that was all."""
-    if (asked.id, asked.agent, asked.invoker) != (None, None, None):
+def _named(asked: ErasureRequest) -> ErasureRequest:
+    """Return what is named clearly. Raises Problem."""
+    has_id, agent, invoker = asked.id is not None, asked.agent is not None, asked.invoker is not None
+    if asked.kind == "tenant" and (has_id or agent or invoker):
         message = "all of the tenant has neither an id nor an agentID or invokerID"
         raise invalid(message, "body", "kind")
+    if asked.kind == "owner" and (has_id or not agent or not invoker):
+        message = "an owner is an agentID and an invokerID, and has no id"
+        raise invalid(message, "body", "agentID")
+    if asked.kind not in {"owner", "tenant"} and (not has_id or agent or invoker):
+        message = "what is not an owner is named by its id alone"
+        raise invalid(message, "body", "id")
+    return asked
+
+
+async def _whole(call: Call) -> Response:
+    """Hide all of the tenant, as much as there is time for; the answer says whether that was all."""
     if call.face.whole is None:
         raise Problem(Kind.AWAY, "this server cannot erase a tenant; the command line can")
     hidden = await call.face.whole(call.asker.tenant, call.asker.actor)
@@ -135,6 +168,19 @@ FORGETTING = (
         body=schema_of(RETENTION),
         example={"messageDays": 30, "memoryDays": None},
         answer="RetentionPreview",
+        errors=(400, 403),
+    ),
+    Operation(
+        method="POST",
+        path="/v1/admin/erasures/preview",
+        handle=preview_erasure,
+        tag="Retention",
+        summary="Count what an erasure would take, before it is asked for",
+        entrance="client",
+        effect="read",
+        body=schema_of(ERASURE),
+        example={"kind": "owner", "agentID": "planner", "invokerID": "ada"},
+        answer="ErasurePreview",
         errors=(400, 403),
     ),
     Operation(

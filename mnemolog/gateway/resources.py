@@ -111,6 +111,11 @@ RESOURCES: Mapping[str, dict[str, Any]] = {
         messages=_NUMBER,
         usageLogs=_NUMBER,
     ),
+    "ErasurePreview": _resource(
+        {"kind": "owner", "asOf": _AT, "memories": 12, "messages": 40, "spaces": 0, "usageLogs": 3},
+        kind=_TEXT,
+        asOf=_TIME,
+    ),
     "Erasure": _resource({"kind": "owner", "id": _ID}, kind=_TEXT, id=_TEXT),
     "Token": _resource(
         {"access_token": "eyJ…", "token_type": "bearer", "expires_in": 43_199, "scope": "memory", "jti": _ID},

@@ -93,7 +93,7 @@ async def _would_go(held: Operator, options: argparse.Namespace) -> dict[str, in
                 "messages": await queries.count_messages(tenant, wanted),
             }
             if options.kind == "tenant":
-                counts["spaces"] = await held.due.count_spaces(tenant)
+                counts["spaces"] = await queries.count_spaces(tenant)
             counts["usage records"] = await held.usage.count(UsageWanted(tenant, wanted.agent, wanted.invoker))
             return counts
         case "memory":
@@ -101,7 +101,7 @@ async def _would_go(held: Operator, options: argparse.Namespace) -> dict[str, in
         case "message":
             rows = [await queries.message(tenant, identifier) for identifier in options.ids]
         case kind:
-            rows = [await held.due.row(tenant, kind, identifier) for identifier in options.ids]
+            return {kind: sum([await queries.live(tenant, kind, identifier) for identifier in options.ids])}
     return {options.kind: sum(row is not None for row in rows)}
 
 

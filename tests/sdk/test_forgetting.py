@@ -56,7 +56,9 @@ def test_an_erased_owner_is_hidden_in_the_next_read(sap: AgentMemoryClient, v1: 
     """Lists, counts, search and ids; what is written afterwards is there."""
     kept = sap.add_memory(agent_id="a", invoker_id="c", content="The user prefers light mode.")
     gone = [sap.add_memory(agent_id="a", invoker_id="b", content=f"The user likes tea, {n} times.") for n in range(3)]
-    erased = v1.post("/v1/admin/erasures", json={"kind": "owner", "agentID": "a", "invokerID": "b"})
+    owner = {"kind": "owner", "agentID": "a", "invokerID": "b"}
+    assert v1.post("/v1/admin/erasures/preview", json=owner).json()["memories"] == len(gone)
+    erased = v1.post("/v1/admin/erasures", json=owner)
     assert erased.status_code == 202
     assert sap.list_memories(agent_id="a", invoker_id="b") == []
     assert sap.count_memories(agent_id="a") == 1

@@ -291,6 +291,15 @@ class World:
         self.filters.append((category, before))
         return await (self.count_memories if category == "memories" else self.count_messages)(tenant, Filter())
 
+    async def live(self, tenant: str, kind: str, identifier: str) -> bool:
+        """Tell whether a session or space is there."""
+        row = self._mine(tenant, identifier)
+        return row is not None and ("space" if kind == "session" else "user") in row
+
+    async def count_spaces(self, tenant: str) -> int:
+        """Count the tenant's spaces."""
+        return sum(row["tenant"] == tenant and "user" in row for row in self.rows.values())
+
     async def event_rows(self, tenant: str, session: str, sequences: Sequence[int]) -> Sequence[EventRow | None]:
         """Return events by sequence id."""
         del tenant

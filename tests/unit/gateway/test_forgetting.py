@@ -17,11 +17,13 @@ pytestmark = pytest.mark.unit
 
 PREVIEW = "/v1/admin/retentionConfig/preview"
 ERASURES = "/v1/admin/erasures"
+OWNER = {"kind": "owner", "agentID": "a", "invokerID": "b"}
 MEMORY = {"agentID": "a", "invokerID": "b", "content": "text"}
 
 
 @pytest.mark.parametrize(
-    ("path", "body"), [(PREVIEW, {"memoryDays": 1}), (ERASURES, {"kind": "owner", "agentID": "a", "invokerID": "b"})]
+    ("path", "body"),
+    [(PREVIEW, {"memoryDays": 1}), *((path, OWNER) for path in (ERASURES, f"{ERASURES}/preview"))],
 )
 def test_only_clients_that_may_decide_about_retention_do(path: str, body: dict[str, Any]) -> None:
     """Created with `--no-admin`, a client gets 403, and nothing is sent."""
@@ -77,6 +79,27 @@ def test_guarantee_10_what_does_not_say_clearly_what_to_erase_is_refused(body: d
     server = Server()
     assert server.sap("POST", ERASURES, json=body).status_code == 400
     assert not server.world.envelopes
+
+
+def test_a_preview_of_an_erasure_counts_and_takes_nothing() -> None:
+    """What is not there counts nothing; what is not clearly named is refused as by the erasure itself."""
+    server = Server()
+    memory = server.sap("POST", "/v1/memories", json=MEMORY).json()["id"]
+    space = server.api("POST", "memory/new/").json()["memorySpaceId"]
+    sent = len(server.world.envelopes)
+
+    def counted(**asked: str) -> dict[str, Any]:
+        said = server.sap("POST", f"{ERASURES}/preview", json=asked).json()
+        return {name: count for name, count in said.items() if name not in {"kind", "asOf"}}
+
+    assert counted(kind="memory", id=memory) == {"memories": 1}
+    assert counted(kind="message", id="none of ours") == {"messages": 0}
+    assert counted(kind="session", id=space) == {"sessions": 0}
+    assert counted(kind="space", id="none of ours") == {"spaces": 0}
+    assert counted(kind="owner", agentID="a", invokerID="b")["memories"] == 1
+    assert counted(kind="tenant").keys() == {"memories", "messages", "spaces", "usageLogs"}
+    assert server.sap("POST", f"{ERASURES}/preview", json={"kind": "memory"}).status_code == 400
+    assert len(server.world.envelopes) == sent
 
 
 def test_an_agent_lists_due_extractions_and_completes_them() -> None:
