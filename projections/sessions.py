@@ -73,7 +73,8 @@ def _event(fact: Fact, tenant: str, session: str) -> Sequence[Op]:
     key = names.event(tenant, session, sequence)
     match fact.payload:
         case EventAppended() as appended:
-            row = {"sequence": sequence, "created": fact.time} | appended.model_dump(exclude={"tokens"})
+            said = {"body": appended.body, "type": appended.type, "emitter": appended.emitter}
+            row = {"sequence": sequence, "created": fact.time, **said}
             return [
                 Put(key, row),
                 Rank(key, "session", names.index("events", tenant, session), sequence),
