@@ -144,10 +144,12 @@ class SqliteSnapshot:
         self._db.execute("COMMIT")
 
     def clear(self) -> None:
-        """Forget everything and take a new key."""
+        """Forget everything and take a new key; the tables are made anew, as other code may have made others."""
         self._db.execute("BEGIN IMMEDIATE")
         for table in _TABLES:
-            self._db.execute(f"DELETE FROM state_{table}")  # noqa: S608 -- the names are this module's own
+            self._db.execute(f"DROP TABLE state_{table}")
+        for statement in _SCHEMA.split(";"):
+            self._db.execute(statement)
         self._put_meta("key", secrets.token_bytes(32))
         self._put_meta("fingerprint", self._made_by())
         self._db.execute("COMMIT")

@@ -212,6 +212,17 @@ def test_the_newest_acceptances_of_a_slot(reopen: Callable[[], Snapshot]) -> Non
         assert reopen().acceptance(1, f"c{ordinal}") == acceptance(ordinal)
 
 
+def test_tables_that_other_code_has_made_are_made_anew(database: sqlite3.Connection) -> None:
+    """A folder of an earlier release has columns in another order, and its rows are no ground to decide on."""
+    database.execute("CREATE TABLE state_window (command TEXT, row BLOB, ordinal INTEGER, slot INTEGER)")
+    database.execute("INSERT INTO state_window VALUES ('c', x'', 7, 1)")
+    snapshot = SqliteSnapshot(database, RULES)
+    assert snapshot.acceptance(1, "c") is None
+    save(snapshot, acceptances={(1, "d"): acceptance(4)})
+    assert snapshot.acceptance(1, "d") == acceptance(4)
+    assert list(snapshot.newest(1, 5)) == [(4, "d")]
+
+
 def test_streams_that_wait_for_the_eraser(reopen: Callable[[], Snapshot]) -> None:
     """Saved while they wait, gone when they no longer do."""
     save(reopen(), erasing={"a": True, "b": True, "c": False})
