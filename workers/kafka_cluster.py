@@ -29,7 +29,7 @@ class Cluster:
     servers: str
     partitions: int = 1
     prefix: str = ""
-    fetch_wait: int = 20
+    fetch_wait: int = 200
     poll: float = 0.05
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 

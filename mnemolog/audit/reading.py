@@ -41,18 +41,21 @@ class Facts(Protocol):
 async def pages(
     log: Facts, partition: int, start: int = 0, below: int | None = None, told: Told = silent
 ) -> AsyncIterator[Sequence[FactRecord]]:
-    """Yield the records of a partition from `start` on, below an offset or to the end that the log has by then."""
+    """Yield the records of a partition from `start` on, below an offset or the end that the log has now.
+
+    What comes meanwhile is left: under load something always does.
+    """
     end = await log.end(partition)
-    while below is None or start < below:
+    below = end if below is None else min(below, end)
+    while start < below:
         page = await log.facts(partition, start, _PAGE)
-        if not page:
-            if start >= await log.end(partition) or (below is not None and start >= below):
-                return
-            start = max(start, await log.end(partition))  # only markers are left
-            continue
+        if page and page[-1].offset >= below:
+            page = [record for record in page if record.offset < below]
+        if not page:  # only markers are left
+            return
         start = page[-1].offset + 1
-        told(f"partition {partition}", start, max(end, start) if below is None else below)
-        yield page if below is None else [record for record in page if record.offset < below]
+        told(f"partition {partition}", start, below)
+        yield page
 
 
 @dataclass(frozen=True, slots=True)
