@@ -1,10 +1,10 @@
-"""The view of valid credentials: found by client id, or by the hash of a token; listed by tenant."""
+"""The view of valid credentials: found by the id of a client or key, or by the hash of a token; listed by tenant."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mnemolog.domain.access import ClientCreated, ClientRevoked, TokenCreated, TokenRevoked
+from mnemolog.domain.access import ClientCreated, ClientRevoked, KeyCreated, KeyRevoked, TokenCreated, TokenRevoked
 from mnemolog.domain.fact import Fact
 from mnemolog.domain.ops import Drop, Op, Put, Rank
 from projections import names
@@ -22,10 +22,16 @@ def view(fact: Fact) -> Sequence[Op]:
             key = names.token(tenant, created.token)
             row = created.model_dump(exclude={"token", "token_sha256"}) | {"id": created.token}
             return _listed(fact, key, row, "token", created.token_sha256)
+        case KeyCreated() as created:
+            key = names.key(tenant, created.key)
+            row = created.model_dump(exclude={"key"}) | {"id": created.key}
+            return _listed(fact, key, row, "key", created.key)
         case ClientRevoked(client=client):
             return [Drop(names.client(tenant, client))]
         case TokenRevoked(token=token):
             return [Drop(names.token(tenant, token))]
+        case KeyRevoked(key=revoked):
+            return [Drop(names.key(tenant, revoked))]
         case _:
             return []
 

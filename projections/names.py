@@ -72,6 +72,11 @@ def client(tenant: str, identifier: str) -> str:
     return f"{tenant}/client/{identifier}"
 
 
+def key(tenant: str, identifier: str) -> str:
+    """Return the key of the row of a key that signs commands."""
+    return f"{tenant}/key/{identifier}"
+
+
 def token(tenant: str, identifier: str) -> str:
     """Return the key of a token's row."""
     return f"{tenant}/token/{identifier}"

@@ -23,6 +23,7 @@ from mnemolog.domain.reads import (
     EventFilter,
     EventRow,
     Filter,
+    KeyRow,
     MemoryRow,
     MessageRow,
     Page,
@@ -179,6 +180,16 @@ class StoreQueries:
         """Return every valid API token of every tenant, for the operator."""
         rows = await self._merged(range(self._partitions), names.index("tokens"), (), 0, None)
         return cast("Sequence[TokenRow]", rows)
+
+    async def keys(self, identifier: str) -> Sequence[KeyRow]:
+        """Return the valid keys with this id: one a tenant at the most."""
+        rows = await self._merged(range(self._partitions), names.index("key", identifier), (), 0, None)
+        return cast("Sequence[KeyRow]", rows)
+
+    async def all_keys(self) -> Sequence[KeyRow]:
+        """Return every valid key of every tenant, for the operator."""
+        rows = await self._merged(range(self._partitions), names.index("keys"), (), 0, None)
+        return cast("Sequence[KeyRow]", rows)
 
     async def reached(self, position: Position, slot: int) -> bool:
         """Tell whether the views of a slot's partition hold everything up to a position of its command log."""

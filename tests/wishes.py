@@ -7,12 +7,17 @@ from typing import Any, Literal
 from mnemolog.domain.access import (
     ClientTarget,
     CreateClient,
+    CreateKey,
     CreateToken,
+    KeyTarget,
     NewClient,
     NewClientTarget,
+    NewKey,
+    NewKeyTarget,
     NewToken,
     NewTokenTarget,
     RevokeClient,
+    RevokeKey,
     RevokeToken,
     TokenTarget,
 )
@@ -161,6 +166,16 @@ def create_token(token: str = _TOKEN, **fields: Any) -> CreateToken:
 def revoke_token(token: str = _TOKEN) -> RevokeToken:
     """Shut the bearer of a token out."""
     return RevokeToken(target=TokenTarget(token=token))
+
+
+def create_key(key: str = "k-1", actor: str = "agent/planner") -> CreateKey:
+    """Let the holder of a key sign."""
+    return CreateKey(target=NewKeyTarget(key=key, public_key=SHA), parts=(NewKey(actor=actor),))
+
+
+def revoke_key(key: str = "k-1") -> RevokeKey:
+    """Give the holder of a key no further grant."""
+    return RevokeKey(target=KeyTarget(key=key))
 
 
 def erase_range(

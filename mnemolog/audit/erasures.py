@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from mnemolog.audit.reading import Facts, pages
 from mnemolog.domain import canonical
-from mnemolog.domain.access import ClientCreated, ClientRevoked, TokenCreated, TokenRevoked
+from mnemolog.domain.access import ClientCreated, ClientRevoked, KeyCreated, KeyRevoked, TokenCreated, TokenRevoked
 from mnemolog.domain.audits import Told, silent
 from mnemolog.domain.catalogue import FACTS
 from mnemolog.domain.codec import decode_fact, link_of
@@ -37,7 +37,9 @@ FORMAT = "mnemolog/erasures/1"
 How = Literal["erased", "hidden", "revoked"]
 ERASED = frozenset(name for name, kind in FACTS.items() if issubclass(kind, Erased))
 _HIDES = frozenset(kind.TYPE for kind in (EventDeleted, SessionDeleted, SpaceDeleted, MemoryDeleted))
-ACCESS = frozenset(kind.TYPE for kind in (ClientCreated, ClientRevoked, TokenCreated, TokenRevoked))
+ACCESS = frozenset(
+    kind.TYPE for kind in (ClientCreated, ClientRevoked, TokenCreated, TokenRevoked, KeyCreated, KeyRevoked)
+)
 _OWNED = frozenset(kind.TYPE for kind in (MemoryAdded, MessageAdded))
 
 
@@ -116,10 +118,14 @@ def _access(record: FactRecord, left: _Left) -> Iterator[Line]:
             left.live[fact.stream, "client", client] = fact.link.hex()
         case TokenCreated(token=token):
             left.live[fact.stream, "token", token] = fact.link.hex()
+        case KeyCreated(key=key):
+            left.live[fact.stream, "key", key] = fact.link.hex()
         case ClientRevoked(client=client):
             yield from _revoked(fact.stream, left.live.pop((fact.stream, "client", client), None))
         case TokenRevoked(token=token):
             yield from _revoked(fact.stream, left.live.pop((fact.stream, "token", token), None))
+        case KeyRevoked(key=key):
+            yield from _revoked(fact.stream, left.live.pop((fact.stream, "key", key), None))
         case _:
             return
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from mnemolog.audit.erasures import ACCESS, ERASED, Erasures, How
 from mnemolog.audit.reading import Facts, pages
 from mnemolog.domain import canonical
-from mnemolog.domain.access import ClientCreated, ClientRevoked, TokenCreated, TokenRevoked
+from mnemolog.domain.access import ClientCreated, ClientRevoked, KeyCreated, KeyRevoked, TokenCreated, TokenRevoked
 from mnemolog.domain.audits import Told, silent
 from mnemolog.domain.codec import decode_fact, link_of
 from mnemolog.domain.record import CONTROL_KEY, FactRecord
@@ -85,10 +85,14 @@ class _Partition:
                 self._live[fact.stream, f"client/{client}"] = fact.link
             case TokenCreated(token=token):
                 self._live[fact.stream, f"token/{token}"] = fact.link
+            case KeyCreated(key=key):
+                self._live[fact.stream, f"key/{key}"] = fact.link
             case ClientRevoked(client=client):
                 self._live.pop((fact.stream, f"client/{client}"), None)
             case TokenRevoked(token=token):
                 self._live.pop((fact.stream, f"token/{token}"), None)
+            case KeyRevoked(key=key):
+                self._live.pop((fact.stream, f"key/{key}"), None)
             case _:
                 return
 

@@ -1,7 +1,7 @@
-"""A tenant's credentials: OAuth2 clients and API tokens, as facts like any other (design §10).
+"""A tenant's credentials: OAuth2 clients, API tokens and keys that sign commands, as facts like any other (design §10).
 
-Secrets are generated with high entropy by whoever asks, shown once, and stored as SHA-256; so they reach every gateway,
-survive a lost view, and their history is audited.
+Secrets are generated with high entropy by whoever asks, shown once, and stored as SHA-256, of a key its public half; so
+they reach every gateway, survive a lost view, and their history is audited.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from pydantic import Field
 from mnemolog.domain.decision import AccessState, Case, Decision, Delta, Draft, Seen
 from mnemolog.domain.fact import Fact
 from mnemolog.domain.outcomes import Reason, Rejected
+from mnemolog.domain.proving import RESERVED
 from mnemolog.domain.schema import Command, Name, Part, Payload, Target, sent
 from mnemolog.domain.streams import single
 
 CredentialId = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._~-]+$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+PublicKey = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Label = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 Role = Literal["auditor"]
 
@@ -50,6 +52,19 @@ class TokenTarget(Target):
     token: CredentialId
 
 
+class NewKeyTarget(Target):
+    """The key's id and its public half, an Ed25519 key as hex."""
+
+    key: CredentialId
+    public_key: PublicKey
+
+
+class KeyTarget(Target):
+    """A key by its id."""
+
+    key: CredentialId
+
+
 class NewClient(Part):
     """What a client may do. With `identity_zone` the token request's host names a subscriber tenant (contract §1.2)."""
 
@@ -64,6 +79,12 @@ class NewToken(Part):
 
     user: Name
     roles: list[Role] = []
+
+
+class NewKey(Part):
+    """As which actor a key signs."""
+
+    actor: Name
 
 
 class CreateClient(Command):
@@ -95,6 +116,22 @@ class RevokeToken(Command):
 
     TYPE: ClassVar[str] = "access.revoke-token.v1"
     target: TokenTarget
+    parts: Annotated[tuple[()], Field(strict=False)] = ()
+
+
+class CreateKey(Command):
+    """Let the holder of a key sign commands."""
+
+    TYPE: ClassVar[str] = "access.create-key.v1"
+    target: NewKeyTarget
+    parts: Annotated[tuple[NewKey], Field(strict=False)]
+
+
+class RevokeKey(Command):
+    """Give the holder of a key no further grant."""
+
+    TYPE: ClassVar[str] = "access.revoke-key.v1"
+    target: KeyTarget
     parts: Annotated[tuple[()], Field(strict=False)] = ()
 
 
@@ -137,6 +174,22 @@ class TokenRevoked(Payload):
     token: str
 
 
+class KeyCreated(Payload):
+    """The holder of a key was let sign commands as an actor."""
+
+    TYPE: ClassVar[str] = "access.key-created.v1"
+    key: str
+    public_key: str
+    actor: str
+
+
+class KeyRevoked(Payload):
+    """The holder of a key gets no further grant."""
+
+    TYPE: ClassVar[str] = "access.key-revoked.v1"
+    key: str
+
+
 # ---- fold ------------------------------------------------------------------------------------------------------------
 
 
@@ -153,6 +206,10 @@ def evolve(seen: Seen, state: AccessState | None, fact: Fact, delta: Delta) -> A
             return state._replace(tokens=(*state.tokens, token))
         case TokenRevoked(token=token):
             return state._replace(tokens=tuple(t for t in state.tokens if t != token))
+        case KeyCreated(key=key):
+            return state._replace(keys=(*state.keys, key))
+        case KeyRevoked(key=key):
+            return state._replace(keys=tuple(k for k in state.keys if k != key))
         case _:
             return state
 
@@ -164,6 +221,8 @@ def credential_mark(seen: Seen, payload: Payload) -> bytes:
             return seen.mark("client", client)
         case TokenCreated(token=token) | TokenRevoked(token=token):
             return seen.mark("token", token)
+        case KeyCreated(key=key) | KeyRevoked(key=key):
+            return seen.mark("key", key)
         case _:
             return b""
 
@@ -171,13 +230,18 @@ def credential_mark(seen: Seen, payload: Payload) -> bytes:
 # ---- decide ----------------------------------------------------------------------------------------------------------
 
 
-def target_mark(seen: Seen, command: CreateClient | RevokeClient | CreateToken | RevokeToken) -> bytes:
+_AboutOne = CreateClient | RevokeClient | CreateToken | RevokeToken | CreateKey | RevokeKey
+
+
+def target_mark(seen: Seen, command: _AboutOne) -> bytes:
     """Return the mark of the credential that a command is about: a repeat must be about the same."""
     match command:
         case CreateClient(target=to) | RevokeClient(target=to):
             return seen.mark("client", to.client)
         case CreateToken(target=to) | RevokeToken(target=to):
             return seen.mark("token", to.token)
+        case CreateKey(target=to) | RevokeKey(target=to):
+            return seen.mark("key", to.key)
 
 
 def create_client(seen: Seen, case: Case, command: CreateClient) -> Decision:
@@ -210,6 +274,23 @@ def revoke_token(seen: Seen, case: Case, command: RevokeToken) -> Decision:
     if command.target.token not in _state(seen, case).tokens:
         return Rejected(Reason.NOT_FOUND, "there is no token with this id")
     return [_draft(case, TokenRevoked(token=command.target.token))]
+
+
+def create_key(seen: Seen, case: Case, command: CreateKey) -> Decision:
+    """A key id is unique among the tenant's live keys; no key is an operator's, a worker's or a gateway's actor."""
+    target, (part,) = command.target, command.parts
+    if target.key in _state(seen, case).keys:
+        return Rejected(Reason.KEY_TAKEN, "a key with this id exists")
+    if part.actor.startswith(RESERVED):
+        return Rejected(Reason.INVALID, f"the actor of a key must not begin with {', '.join(RESERVED)}; name an agent")
+    return [_draft(case, KeyCreated(key=target.key, public_key=target.public_key, **sent(part)), part=0)]
+
+
+def revoke_key(seen: Seen, case: Case, command: RevokeKey) -> Decision:
+    """Only what is valid can be revoked."""
+    if command.target.key not in _state(seen, case).keys:
+        return Rejected(Reason.NOT_FOUND, "there is no key with this id")
+    return [_draft(case, KeyRevoked(key=command.target.key))]
 
 
 def _draft(case: Case, payload: Payload, part: int | None = None) -> Draft:

@@ -45,6 +45,8 @@ COMMANDS: dict[str, type[Command]] = {
         access.RevokeClient,
         access.CreateToken,
         access.RevokeToken,
+        access.CreateKey,
+        access.RevokeKey,
         erasure.EraseRange,
         erasure.Erase,
         owner.EraseOwner,
@@ -83,6 +85,8 @@ FACTS: dict[str, type[Payload]] = {
         access.ClientRevoked,
         access.TokenCreated,
         access.TokenRevoked,
+        access.KeyCreated,
+        access.KeyRevoked,
         owner.OwnerErased,
         owner.OwnerClosed,
     )

@@ -21,6 +21,7 @@ from mnemolog.domain.fact import SEALED, Fact
 from mnemolog.domain.outcomes import Accepted, Landed, Outcome, Reason, Rejected
 from mnemolog.domain.record import CommandRecord, FactRecord, OutcomeRecord, Position
 from mnemolog.domain.schema import ID_LIMIT, NAME_LIMIT, TENANT_LIMIT, Command, Part, sent
+from mnemolog.domain.signature import Proof, proof_of
 from mnemolog.domain.streams import fact_key
 from mnemolog.domain.times import from_text, to_text
 
@@ -31,7 +32,7 @@ _CLOUD_EVENT = {"ce_specversion": "1.0", "ce_source": "mnemolog", "content-type"
 
 
 class Envelope(NamedTuple):
-    """A command with what surrounds it; `trace` is a W3C traceparent or empty."""
+    """A command with what surrounds it; `trace` is a W3C traceparent or empty, `proof` None where nobody signed."""
 
     id: str
     tenant: str
@@ -40,6 +41,7 @@ class Envelope(NamedTuple):
     secret: bytes
     command: Command
     trace: str = ""
+    proof: Proof | None = None
 
 
 def trace_of(text: str) -> str:
@@ -99,7 +101,8 @@ def decode_command(record: CommandRecord) -> Envelope:
     if len(identifier) > ID_LIMIT or len(tenant) > TENANT_LIMIT or len(actor) > NAME_LIMIT:
         message = f"an id has at most {ID_LIMIT} characters, a tenant {TENANT_LIMIT}, an actor {NAME_LIMIT}"
         raise Malformed(message)
-    return Envelope(identifier, tenant, actor, slot, secret, command, trace_of(record.headers.get("traceparent", "")))
+    trace, proof = trace_of(record.headers.get("traceparent", "")), proof_of(record.headers, record.value)
+    return Envelope(identifier, tenant, actor, slot, secret, command, trace, proof)
 
 
 def explain(error: ValidationError) -> str:

@@ -29,6 +29,7 @@ from mnemolog.domain.decision import Acceptance, Case, Decision, Draft, Head, Se
 from mnemolog.domain.erasure import Erase, EraseRange, in_window
 from mnemolog.domain.fact import Fact
 from mnemolog.domain.outcomes import Accepted, Landed, Reason, Rejected
+from mnemolog.domain.proving import flaw
 from mnemolog.domain.record import FactRecord, Position
 from mnemolog.domain.routing import slot_of_command
 from mnemolog.domain.rules import FACT_VALUE_LIMIT, Rules
@@ -82,6 +83,8 @@ _DECIDERS: dict[type[Command], Callable[[Seen, Case, Any], Decision]] = {
     access.RevokeClient: access.revoke_client,
     access.CreateToken: access.create_token,
     access.RevokeToken: access.revoke_token,
+    access.CreateKey: access.create_key,
+    access.RevokeKey: access.revoke_key,
     EraseRange: _erase,
     Erase: _gone,
     owner.EraseOwner: owner.hide,
@@ -98,9 +101,10 @@ def decide(seen: Seen, envelope: Envelope, at: int, source: Position, rules: Rul
     """Decide one command.
 
     1. A command for another slot is refused: its writer is another one.
-    2. A command id in the window is a repeat: the first acceptance again, if it is the same request (guarantee 3).
-    3. The aggregate decides.
-    4. Its drafts are sealed: versions, ordinals, times, salts, links, chains. Time rises strictly within a stream, and
+    2. One that is not proven to be its actor's is refused, where the rules want that (ADR 0016).
+    3. A command id in the window is a repeat: the first acceptance again, if it is the same request (guarantee 3).
+    4. The aggregate decides.
+    5. Its drafts are sealed: versions, ordinals, times, salts, links, chains. Time rises strictly within a stream, and
        never falls within a slot, also when the log's clock is set back: so the idempotency window always is what came
        last, and an acceptance that has left it does not come back when a newer one is erased (the law of holes).
     """
@@ -109,6 +113,9 @@ def decide(seen: Seen, envelope: Envelope, at: int, source: Position, rules: Rul
         return Rejected(Reason.NOT_FOUND, "there is nothing with this id")
     if slot != envelope.slot:
         return Rejected(Reason.MISROUTED, f"this command belongs to slot {slot}, not {envelope.slot}")
+    said = (envelope.id, envelope.command.TYPE, envelope.tenant, envelope.actor)
+    if why := flaw(said, envelope.proof, at, rules):
+        return Rejected(Reason.UNSIGNED, why)
     case = Case(envelope.id, envelope.tenant, envelope.actor, slot, envelope.secret, envelope.command, at, rules)
     acceptance = seen.acceptance(slot, envelope.id)
     if acceptance is not None and in_window(seen, slot, acceptance, rules):

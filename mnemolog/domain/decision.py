@@ -111,6 +111,7 @@ class AccessState(NamedTuple):
 
     clients: tuple[str, ...] = ()
     tokens: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

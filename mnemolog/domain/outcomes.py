@@ -28,6 +28,7 @@ class Reason(StrEnum):
     KEY_REUSED = "key-reused"
     MISROUTED = "misrouted"
     MALFORMED = "malformed"
+    UNSIGNED = "unsigned"
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,16 @@ class TokenRow(TypedDict):
     created: int
 
 
+class KeyRow(TypedDict):
+    """A valid key that signs commands; `public_key` is hex."""
+
+    id: str
+    tenant: str
+    actor: str
+    public_key: str
+    created: int
+
+
 @dataclass(frozen=True, slots=True)
 class Filter:
     """Which memories or messages: None is any; `contains` are literal substrings of `content` or `metadata`."""
@@ -250,6 +260,10 @@ class Queries(Protocol):
 
     async def token(self, sha256: str) -> TokenRow | None:
         """Return the valid API token with this hash."""
+        ...
+
+    async def keys(self, identifier: str) -> Sequence[KeyRow]:
+        """Return the valid keys with this id, one a tenant at the most."""
         ...
 
     async def reached(self, position: Position, slot: int) -> bool:

@@ -25,6 +25,8 @@ _Routed = (
     | access.ClientTarget
     | access.NewTokenTarget
     | access.TokenTarget
+    | access.NewKeyTarget
+    | access.KeyTarget
     | erasure.EraseTarget
     | erasure.ThingTarget
     | expiry.RecordTarget
@@ -59,7 +61,7 @@ def slot_of_command(tenant: str, command_id: str, command: Command) -> int | Non
             return _slot_in(target.session)
         case policy.Tenant() | access.NewClientTarget() | access.ClientTarget():
             return slot_of(tenant)
-        case access.NewTokenTarget() | access.TokenTarget():
+        case access.NewTokenTarget() | access.TokenTarget() | access.NewKeyTarget() | access.KeyTarget():
             return slot_of(tenant)
         case _:
             assert_never(target)

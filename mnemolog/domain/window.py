@@ -81,7 +81,14 @@ def same_target(seen: Seen, acceptance: Acceptance, tenant: str, command: Comman
             return first.stream == stream(tenant, "space", command.target.space)
         case policy.SetRetention():
             return first.stream == single(tenant, "policy")
-        case access.CreateClient() | access.RevokeClient() | access.CreateToken() | access.RevokeToken():
+        case (
+            access.CreateClient()
+            | access.RevokeClient()
+            | access.CreateToken()
+            | access.RevokeToken()
+            | access.CreateKey()
+            | access.RevokeKey()
+        ):
             return first.stream == single(tenant, "access") and first.about == access.target_mark(seen, command)
         case _:
             return _same_owner(seen, first, tenant, command)

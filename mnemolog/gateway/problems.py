@@ -49,6 +49,7 @@ STATUS: Mapping[Reason | Kind, tuple[int, int]] = {
     Reason.KEY_REUSED: (422, 422),
     Reason.MISROUTED: (500, 500),
     Reason.MALFORMED: (400, 422),
+    Reason.UNSIGNED: (500, 500),
     Kind.UNAUTHENTICATED: (401, 401),
     Kind.FORBIDDEN: (403, 403),
     Kind.LATE: (504, 500),

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from mnemolog.audit.erasures import Erasures, read, write
 from mnemolog.audit.returned import Returned, Thing, returned
-from mnemolog.domain.access import ClientTarget, RevokeClient, RevokeToken, TokenTarget
+from mnemolog.domain.access import ClientTarget, KeyTarget, RevokeClient, RevokeKey, RevokeToken, TokenTarget
 from mnemolog.domain.codec import Envelope
 from mnemolog.domain.erasure import Erase, EraseRange, EraseTarget, ThingTarget
 from mnemolog.domain.errors import Unavailable
@@ -127,6 +127,8 @@ def _commands(thing: Thing) -> Iterator[Command]:
             sort, _, credential = thing.subject.partition("/")
             if sort == "client":
                 yield RevokeClient(target=ClientTarget(client=credential))
+            elif sort == "key":
+                yield RevokeKey(target=KeyTarget(key=credential))
             else:
                 yield RevokeToken(target=TokenTarget(token=credential))
         case _, "memory":

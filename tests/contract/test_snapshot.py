@@ -69,6 +69,7 @@ BODIES: list[Body] = [
     OwnerState(b"o" * 16, 7),
     PolicyState(None, 0, 30),
     AccessState(("a", "b"), ("t",)),
+    AccessState(keys=("k",)),
     Ended(),
 ]
 

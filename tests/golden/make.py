@@ -191,6 +191,8 @@ def _forget(told: Telling, owner: dict[str, str]) -> None:
     for _ in range(2):
         say(wishes.erase_range("owner", hidden.subject), by="worker/eraser")
     say(wishes.hide("space", space.subject), by="worker/restore")
+    say(wishes.create_key("k-1"))
+    say(wishes.revoke_key("k-1"))
 
 
 def golden() -> dict[Path, str]:

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.packaging
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = {"mnemolog", "producers", "projections", "workers"}
 HEAVY = {
-    *("aiokafka", "faust", "mode", "numpy", "qdrant_client", "qdrant_edge", "redis"),
+    *("aiokafka", "cryptography", "faust", "mode", "numpy", "qdrant_client", "qdrant_edge", "redis"),
     *("sentence_transformers", "starlette", "torch", "transformers", "uvicorn"),
 }
 

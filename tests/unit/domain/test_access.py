@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from mnemolog.domain.access import ClientCreated, ClientRevoked, TokenCreated, TokenRevoked
+from mnemolog.domain.access import ClientCreated, ClientRevoked, KeyCreated, KeyRevoked, TokenCreated, TokenRevoked
 from mnemolog.domain.decision import AccessState
 from mnemolog.domain.ids import slot_of
 from mnemolog.domain.outcomes import Reason
 from tests.given import given
-from tests.wishes import SHA, create_client, create_token, revoke_client, revoke_token
+from tests.wishes import SHA, create_client, create_key, create_token, revoke_client, revoke_key, revoke_token
 
 pytestmark = pytest.mark.unit
 
@@ -38,6 +38,22 @@ def test_a_token_is_let_in_and_shut_out() -> None:
     story.when(revoke_token("y")).refused(Reason.NOT_FOUND)
     story.when(revoke_token("x")).then(TokenRevoked(token="x"))
     assert story.body("acme/access") == AccessState(clients=("x",))
+
+
+def test_a_key_is_let_sign_and_shut_out() -> None:
+    """Its public half and its actor are kept; its id is unique among the tenant's valid keys."""
+    story = given(create_key("x", "agent/a")).then(KeyCreated(key="x", public_key=SHA, actor="agent/a"))
+    story.when(create_key("x")).refused(Reason.KEY_TAKEN)
+    assert story.body("acme/access") == AccessState(keys=("x",))
+    story.when(revoke_key("y")).refused(Reason.NOT_FOUND)
+    story.when(revoke_key("x")).then(KeyRevoked(key="x"))
+    assert story.body("acme/access") == AccessState()
+
+
+@pytest.mark.parametrize("actor", ["operator/cli", "worker/eraser", "client/sb", "token/t", "oidc/0"])
+def test_guarantee_8_no_key_signs_as_a_part_of_the_service(actor: str) -> None:
+    """Actors of gateways, workers and operators are refused: a key speaks for an agent."""
+    given().when(create_key(actor=actor)).refused(Reason.INVALID)
 
 
 def test_guarantee_8_a_foreign_credential_does_not_exist() -> None:

@@ -19,6 +19,7 @@ from tests.wishes import (
     change,
     complete_extraction,
     create_client,
+    create_key,
     create_session,
     create_space,
     create_token,
@@ -34,6 +35,7 @@ from tests.wishes import (
     expire,
     hide,
     revoke_client,
+    revoke_key,
     revoke_token,
     set_retention,
     update_events,
@@ -52,6 +54,8 @@ BY_TENANT: list[Command] = [
     revoke_client(),
     create_token(),
     revoke_token(),
+    create_key(),
+    revoke_key(),
 ]
 BY_ID: list[Command] = [
     update_memory(AT_7, content="x"),

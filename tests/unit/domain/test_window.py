@@ -22,6 +22,7 @@ from tests.wishes import (
     append_events,
     change,
     create_client,
+    create_key,
     create_session,
     create_space,
     create_token,
@@ -33,6 +34,7 @@ from tests.wishes import (
     erase_range,
     event,
     revoke_client,
+    revoke_key,
     revoke_token,
     set_retention,
     update_events,
@@ -56,6 +58,7 @@ def everything() -> Story:
         lambda s: append_events(s.id("space"), s.id("session"), event("a"), event("b")),
         create_client(),
         create_token(),
+        create_key(),
     )
 
 
@@ -84,6 +87,8 @@ WISHES: dict[str, Wish] = {
     "revoke client": lambda _: revoke_client(),
     "create token": lambda _: create_token("t2"),
     "revoke token": lambda _: revoke_token(),
+    "create key": lambda _: create_key("k2"),
+    "revoke key": lambda _: revoke_key(),
 }
 
 

@@ -23,6 +23,7 @@ from mnemolog.domain.reads import (
     EventRow,
     Filter,
     Found,
+    KeyRow,
     MemoryRow,
     MessageRow,
     Page,
@@ -80,6 +81,7 @@ class World:
     written: dict[str, dict[int, EventRow]] = field(default_factory=dict)
     retention: dict[str, Any] = field(default_factory=dict)
     clients_by_id: dict[str, list[ClientRow]] = field(default_factory=lambda: {"planner": [client_row()]})
+    keys_by_id: dict[str, list[KeyRow]] = field(default_factory=dict)
     tokens: dict[str, TokenRow] = field(default_factory=lambda: {sha256(API_TOKEN): token_row()})
     envelopes: list[Envelope] = field(default_factory=list)
     answer: Callable[[Envelope], Accepted | Rejected] | None = None
@@ -314,6 +316,10 @@ class World:
     async def token(self, sha256: str) -> TokenRow | None:
         """Return an API token."""
         return self.tokens.get(sha256)
+
+    async def keys(self, identifier: str) -> Sequence[KeyRow]:
+        """Return the keys with an id."""
+        return self.keys_by_id.get(identifier, [])
 
     async def reached(self, position: Position, slot: int) -> bool:
         """Tell that the views have come there, after a number of looks."""
