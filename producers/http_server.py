@@ -72,6 +72,12 @@ class HttpServer:
                 status, said = self._asked("/commands", body, headers | self._authorization(user=user))
         return self._read(status, said)
 
+    def ask(self, path: str, body: bytes) -> Any:
+        """Send JSON that needs no credentials, and return the JSON of the answer. Raises Refused, Away."""
+        with self._lock:
+            status, said = self._asked(path, body, {"Content-Type": "application/json"})
+        return self._read(status, said)
+
     def close(self) -> None:
         """Disconnect."""
         with self._lock:

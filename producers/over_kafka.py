@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer
@@ -27,6 +27,8 @@ from producers.receipt import Placed, Receipt, await_all
 from producers.wishes import Entropy, Wish, bounded, slot_for
 
 _SECRET_BYTES = 32
+Signs = Callable[[Mapping[str, str], bytes], Mapping[str, str]]
+"""(a command's headers, its value): the headers that sign it. Raises NotAllowed."""
 _MOST = 20_000
 _MOST_BYTES = 64 << 20
 _SETTINGS: Mapping[str, Any] = {
@@ -85,12 +87,23 @@ class _Acknowledged:
 class OverKafka:
     """The transport to Kafka."""
 
-    def __init__(self, servers: str, tenant: str, actor: str, prefix: str, options: Mapping[str, Any]) -> None:
-        """Connect. Raises Away, TopicMissing, NotAllowed or Invalid, each with what to do."""
+    def __init__(
+        self,
+        servers: str,
+        tenant: str,
+        actor: str,
+        prefix: str,
+        options: Mapping[str, Any],
+        signs: Signs | None = None,
+    ) -> None:
+        """Connect; `signs` gives the headers that sign a command.
+
+        Raises Away, TopicMissing, NotAllowed or Invalid, each with what to do.
+        """
         if unknown := options.keys() - KafkaProducer.DEFAULT_CONFIG.keys() - KafkaConsumer.DEFAULT_CONFIG.keys():
             message = f"{', '.join(sorted(unknown))}: no option of kafka-python's clients"
             raise Invalid(message)
-        self._tenant, self._actor = tenant, actor
+        self._tenant, self._actor, self._signs = tenant, actor, signs
         self._topic = prefix + COMMANDS
         self._outcomes = KafkaOutcomes(servers, prefix, options)
         try:
@@ -119,6 +132,9 @@ class OverKafka:
         headers = [*(self._headers.get(kind) or self._headers_of(kind)), ("ce_id", identifier.encode())]
         if wish.trace:
             headers.append(("traceparent", wish.trace.encode()))
+        if self._signs is not None:
+            said = command_headers(identifier, kind, self._tenant, self._actor)
+            headers += [(name, text.encode()) for name, text in self._signs(said, value).items()]
         try:
             future = self._producer.send(
                 self._topic, value, b"%d" % slot, headers, partition_of(slot, self._partitions)

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from mnemolog.domain import lifecycle, memory, message, policy, session_commands, space
 from mnemolog.domain.outcomes import Outcome
@@ -22,13 +23,16 @@ from producers.receipt import Receipt
 from producers.transport import Transport
 from producers.wishes import ABSENT, Absent, given, set_only, wish_of, wished
 
+if TYPE_CHECKING:
+    from producers.signing import Signer
+
 _Strategies = Sequence[Mapping[str, Any]]
 
 
 class Publisher:
     """Publishes as one actor of one tenant. May be shared by threads; not by processes that fork."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- where, as whom, how
         self,
         server: str | Transport,
         *,
@@ -38,14 +42,17 @@ class Publisher:
         client_id: str = "",
         client_secret: str = "",
         topic_prefix: str = "",
+        signing: str | Path | Signer | None = None,
         **kafka: Any,
     ) -> None:
         """Connect.
 
         On Kafka, `tenant` and `actor` (a principal such as `agent/planner`, never an end user's name) stand in the
-        facts; further options go to kafka-python's clients (`security_protocol`, `sasl_mechanism` …). Over HTTP both
-        come from the credentials: an API token for spaces and sessions, an OAuth2 client for memories, messages and the
-        retention policy; `tenant`, if given, is compared. Raises Away, TopicMissing, NotAllowed, Invalid.
+        facts; `signing` is the file of a key, as `mnemolog keys create --json` prints it, or a `Signer`: then commands
+        are signed, and tenant and actor are the key's (docs/publishing.md). Further options go to kafka-python's
+        clients (`security_protocol`, `sasl_mechanism` …). Over HTTP tenant and actor come from the credentials: an API
+        token for spaces and sessions, an OAuth2 client for memories, messages and the retention policy; `tenant`, if
+        given, is compared. Raises Away, TopicMissing, NotAllowed, Invalid.
         """
         self._transport: Transport
         if not isinstance(server, str):
@@ -53,17 +60,24 @@ class Publisher:
         elif server.startswith(("http://", "https://")):
             from producers.over_http import Credentials, OverHttp
 
-            if kafka:
-                message_ = f"{', '.join(kafka)}: options of Kafka, but {server} is an HTTP server"
+            if kafka or signing is not None:
+                message_ = f"{', '.join(kafka) or 'signing'}: options of Kafka, but {server} is an HTTP server"
                 raise Invalid(message_)
             self._transport = OverHttp(server, Credentials(token, client_id, client_secret), tenant)
         else:
             from producers.over_kafka import OverKafka
 
+            signs = None
+            if signing is not None:
+                from producers.signing import KeyFile, Signer, spoken_as
+
+                signer = signing if isinstance(signing, Signer) else Signer(KeyFile.read(signing))
+                tenant, actor = spoken_as(signer, tenant, actor)
+                signs = signer.headers
             if not tenant.strip() or not actor.strip():
                 message_ = "on Kafka, a publisher says for which tenant and as which actor: tenant=…, actor=…"
                 raise Invalid(message_)
-            self._transport = OverKafka(server, tenant, actor, topic_prefix, kafka)
+            self._transport = OverKafka(server, tenant, actor, topic_prefix, kafka, signs)
 
     def __enter__(self) -> Self:
         return self

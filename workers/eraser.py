@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from mnemolog.domain.codec import Envelope, encode_command
+from mnemolog.domain.codec import Encode, Envelope, encode_command
 from mnemolog.domain.decision import OwnerState, SpaceState
 from mnemolog.domain.erasure import EraseRange, EraseTarget
 from mnemolog.domain.ids import proposal_id, slot_in
@@ -25,20 +25,22 @@ _FACTS = 100
 """Taken in one round, of all that waits: what comes between two writes of a user."""
 
 
-def proposals(state: State, entropy: Callable[[int], bytes]) -> Sequence[CommandRecord]:
-    """Return the commands that take the next range of each waiting stream; at most 20 a round."""
+def proposals(
+    state: State, entropy: Callable[[int], bytes], encode: Encode = encode_command
+) -> Sequence[CommandRecord]:
+    """Return the commands that take the next range of each waiting stream, as `encode` writes them; at most 20."""
     waiting = sorted(state.erasing)[:_AT_ONCE]
     limit = max(1, _FACTS // max(1, len(waiting)))
-    return [_proposal(state, name, limit, entropy(32)) for name in waiting]
+    return [encode(_proposal(state, name, limit, entropy(32))) for name in waiting]
 
 
-def _proposal(state: State, name: str, limit: int, secret: bytes) -> CommandRecord:
+def _proposal(state: State, name: str, limit: int, secret: bytes) -> Envelope:
     identifier = own_id(name)
     lowest = state.written(name, None, 1)
     owned = state.owned(_owner(state, name), 1)
     first = (lowest[0].version if lowest else -1, owned[0].ordinal if owned else -1)
     command = EraseRange(target=EraseTarget(kind=_kind(name), id=identifier, limit=limit))
-    envelope = Envelope(
+    return Envelope(
         proposal_id("erase-range", name, *(str(number) for number in first)),
         tenant_of(name),
         ACTOR,
@@ -46,7 +48,6 @@ def _proposal(state: State, name: str, limit: int, secret: bytes) -> CommandReco
         secret,
         command,
     )
-    return encode_command(envelope)
 
 
 def _kind(name: str) -> Literal["memory", "session", "contents", "owner"]:

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -63,6 +63,10 @@ def encode_command(envelope: Envelope) -> CommandRecord:
     headers = command_headers(envelope.id, command.TYPE, envelope.tenant, envelope.actor, envelope.trace)
     value = command_value(envelope.secret, sent(command.target), [sent(part) for part in command.parts])
     return CommandRecord(str(envelope.slot), headers, value)
+
+
+Encode = Callable[[Envelope], CommandRecord]
+"""Writes a command as `encode_command` does, and may add headers that sign it."""
 
 
 def command_headers(identifier: str, kind: str, tenant: str, actor: str, trace: str = "") -> dict[str, str]:

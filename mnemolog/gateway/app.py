@@ -27,8 +27,9 @@ from mnemolog.gateway import health, openapi
 from mnemolog.gateway.answers import answer
 from mnemolog.gateway.auth import authenticate
 from mnemolog.gateway.awaiting import COMMAND, honour_positions
-from mnemolog.gateway.call import Call, Face, Figures, Ready, UsageAsked, WholeAsked
+from mnemolog.gateway.call import Call, Face, Figures, Granting, Ready, UsageAsked, WholeAsked
 from mnemolog.gateway.forgetting import FORGETTING
+from mnemolog.gateway.granting import GRANTING
 from mnemolog.gateway.limits import Limits
 from mnemolog.gateway.oidc import Issuer
 from mnemolog.gateway.operations import Handler, Operation
@@ -62,10 +63,11 @@ def create_app(  # noqa: PLR0913 -- every port and setting of the face, once
     figures: Figures | None = None,
     issuer: Issuer | None = None,
     whole: WholeAsked | None = None,
+    grants: Granting | None = None,
 ) -> Starlette:
     """Return the ASGI app that serves both SDKs."""
     limits = Limits(settings.tenant_rate, settings.tenant_burst)
-    more = (audits, recorder, usage, figures, issuer, limits, whole)
+    more = (audits, recorder, usage, figures, issuer, limits, whole, grants)
     face = Face(commands, queries, search, settings, clock, entropy, ready, *more)
     app = Starlette(
         routes=_routes(face, operations()),
@@ -107,6 +109,7 @@ def operations() -> tuple[Operation, ...]:
         *AUDIT,
         *FORGETTING,
         *COMMANDS,
+        *GRANTING,
         opened("/health/live", health.live, "Whether the process runs", "Health"),
         opened("/health/ready", health.ready, "Whether requests can be answered", "Health"),
         opened("/metrics", health.metrics, "The process's figures, for Prometheus, with a token of their own"),

@@ -26,6 +26,8 @@ UsageAsked = Callable[[UsageWanted, int], Awaitable[tuple[int, Sequence[UsageRec
 """Answers how many usage records are wanted, and the newest of them. Raises Unavailable."""
 WholeAsked = Callable[[str, str], Awaitable[WholeErased]]
 """Erases all of a tenant for an actor, as much as a request has time for. Raises Unavailable."""
+Granting = Callable[[str, str, str, str], tuple[str, str]]
+"""(tenant, actor, key id, public key): the next grant of a key, and the instant of its end as text."""
 Figures = Callable[[], Awaitable[bytes]]
 """The page of the process's figures, in Prometheus' text format."""
 
@@ -48,6 +50,7 @@ class Face:
     issuer: Issuer | None = None
     limits: Limits = field(default_factory=lambda: Limits(0))
     whole: WholeAsked | None = None
+    grants: Granting | None = None
 
 
 @dataclass(slots=True)

@@ -117,6 +117,7 @@ RESOURCES: Mapping[str, dict[str, Any]] = {
         asOf=_TIME,
     ),
     "Erasure": _resource({"kind": "owner", "id": _ID}, kind=_TEXT, id=_TEXT),
+    "Grant": _resource({"grant": "{…}", "ends": "2026-11-26T09:30:00.000000Z"}, grant=_TEXT, ends=_TEXT),
     "Token": _resource(
         {"access_token": "eyJ…", "token_type": "bearer", "expires_in": 43_199, "scope": "memory", "jti": _ID},
         access_token=_TEXT,

@@ -14,7 +14,16 @@ from importlib.metadata import version
 from pathlib import Path
 
 from mnemolog.domain.errors import MnemologError
-from mnemolog.runtime import cli_audit, cli_backup, cli_config, cli_forgetting, cli_publishing, interpreter, logs
+from mnemolog.runtime import (
+    cli_audit,
+    cli_backup,
+    cli_config,
+    cli_forgetting,
+    cli_keys,
+    cli_publishing,
+    interpreter,
+    logs,
+)
 from mnemolog.runtime.cli_parts import Commands, as_json, common, count, runtime, sub, subgroup
 from mnemolog.runtime.config import BadConfiguration, Settings
 from mnemolog.runtime.config_reading import load
@@ -72,6 +81,7 @@ def parser() -> argparse.ArgumentParser:
     _demo(commands)
     _clients(commands)
     _tokens(commands)
+    cli_keys.register(commands)
     _log(commands)
     _topics(commands)
     _projections(commands)

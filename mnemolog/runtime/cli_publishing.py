@@ -25,6 +25,9 @@ def register(commands: Commands) -> None:
         metavar="FILE",
         help="what `clients create --json` or `tokens create --json` printed, for HTTP; may be given twice",
     )
+    publish.add_argument(
+        "--signing", type=Path, metavar="FILE", help="what `keys create --json` printed: sign as that key's actor"
+    )
     publish.add_argument("--name", help="the run's name, part of the lines' keys (default: the file's name)")
     publish.add_argument("--from", dest="start", type=count, default=1, metavar="N", help="the line to begin with")
     common(publish)

@@ -12,7 +12,7 @@ from mnemolog.domain.errors import MnemologError
 from mnemolog.domain.rules import Rules
 
 PREFIX = "MNEMOLOG_"
-SECRETS = frozenset({"token_key", "kafka_password", "redis_password", "qdrant_key", "metrics_token"})
+SECRETS = frozenset({"token_key", "authority_key", "kafka_password", "redis_password", "qdrant_key", "metrics_token"})
 """Settings that are never shown. Each may also be given as a file that holds it, `…_file`."""
 
 
@@ -55,6 +55,10 @@ class Settings:
     oidc_roles_claim: str = "roles"
     oidc_tenants: str = ""
     oidc_pause: float = 10.0
+    signed_tenants: str = ""
+    authorities: str = ""
+    authority_key: str = field(default="", repr=False)
+    grant_hours: int = 24
     kafka: str = ""
     kafka_tls: bool = False
     kafka_ca: str = ""
@@ -96,7 +100,17 @@ class Settings:
 
     def rules(self) -> Rules:
         """Return what of the configuration decisions depend on."""
-        return Rules(never_allowed=self.never, grace=self.grace_days * 86_400)
+        return Rules(
+            never_allowed=self.never,
+            grace=self.grace_days * 86_400,
+            signers=_listed(self.signed_tenants),
+            authorities=_listed(self.authorities.lower()),
+        )
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    """Return what commas separate, each once and sorted: the order of a list is no other rule."""
+    return tuple(sorted({name.strip() for name in text.split(",") if name.strip()}))
 
 
 MEANINGS = {
@@ -131,6 +145,10 @@ MEANINGS = {
     "oidc_roles_claim": "the claim of roles: mnemolog.admin sets the retention policy, mnemolog.auditor reads /audit",
     "oidc_tenants": "the tenants that the issuer may speak for, separated by commas; without any, all",
     "oidc_pause": "seconds between two fetches of the issuer's keys, when tokens come with a key that is not known",
+    "signed_tenants": "tenants, with their subscribers, whose commands must be signed, separated by commas; * is all",
+    "authorities": "the public keys of who may grant keys that sign, Ed25519 in hex, separated by commas",
+    "authority_key": "the key that signs grants, 32 bytes in hex: gateways, workers and `keys create` need it",
+    "grant_hours": "hours until a grant ends: so long may a key that was revoked go on signing",
     "kafka": "Kafka's bootstrap servers, host:port, separated by commas",
     "kafka_tls": "speak TLS with Kafka; its certificate and host name are always checked",
     "kafka_ca": "the file of the authorities that may vouch for Kafka, in PEM; without one, the operating system's",

@@ -5,6 +5,7 @@ Nothing is opened or asked here but the files that settings name.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -32,6 +33,7 @@ _LEAST = {
     "command_days": 1,
     "retention_rate": 1,
     "grace_days": 0,
+    "grant_hours": 1,
     "tenant_rate": 0,
     "tenant_burst": 0,
 }
@@ -67,6 +69,7 @@ def _values(settings: Settings) -> Iterator[str]:
         key = b""
     if key is not None and len(key) < _KEY_BYTES:
         yield f"MNEMOLOG_TOKEN_KEY must be {_KEY_BYTES} bytes or more in hex; `openssl rand -hex 32` makes one"
+    yield from _signing(settings)
     if settings.qdrant and not settings.qdrant.startswith(("http://", "https://")):
         yield f"MNEMOLOG_QDRANT must be a URL like http://127.0.0.1:6333, not {settings.qdrant!r}"
     try:
@@ -77,6 +80,29 @@ def _values(settings: Settings) -> Iterator[str]:
         Nightly(settings.retention_at, settings.retention_zone)
     except ValueError as error:
         yield f"MNEMOLOG_RETENTION_AT or MNEMOLOG_RETENTION_ZONE is wrong: {error}"
+
+
+def _signing(settings: Settings) -> Iterator[str]:
+    """Yield what is wrong with who signs and who grants."""
+    rules = settings.rules()
+    if (settings.authority_key and not _is_key(settings.authority_key)) or not all(map(_is_key, rules.authorities)):
+        yield (
+            f"MNEMOLOG_AUTHORITY_KEY and each of MNEMOLOG_AUTHORITIES must be {_KEY_BYTES} bytes in hex; `mnemolog keys"
+            " authority` makes both"
+        )
+    if rules.signers and not rules.authorities:
+        yield "MNEMOLOG_SIGNED_TENANTS needs MNEMOLOG_AUTHORITIES: whose grants count, or nobody's command would"
+    if settings.authority_key and not rules.authorities:
+        yield "MNEMOLOG_AUTHORITY_KEY needs MNEMOLOG_AUTHORITIES, which names its public half: whose grants count"
+    if rules.authorities and importlib.util.find_spec("cryptography") is None:
+        yield 'MNEMOLOG_AUTHORITIES needs a library that checks signatures: pip install "mnemolog[audit]"'
+
+
+def _is_key(text: str) -> bool:
+    try:
+        return len(bytes.fromhex(text)) == _KEY_BYTES and len(text) == 2 * _KEY_BYTES
+    except ValueError:
+        return False
 
 
 def _together(settings: Settings) -> Iterator[str]:

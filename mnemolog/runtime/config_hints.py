@@ -13,6 +13,8 @@ def hints(settings: Settings) -> Iterator[str]:
     """Yield a sentence for each."""
     if settings.runtime == "kafka" and not settings.token_key:
         yield "MNEMOLOG_TOKEN_KEY is not set: each gateway signs with a key of its own, and no other knows its tokens"
+    if settings.signed_tenants and not settings.authority_key:
+        yield "MNEMOLOG_AUTHORITY_KEY is not set: gateways and workers cannot sign with this, audits can check"
     if settings.host not in LOOPBACK:
         yield f"MNEMOLOG_HOST is {settings.host}: the server speaks plain HTTP, so put TLS in front of it"
     if settings.no_auth_anywhere and not settings.no_auth:

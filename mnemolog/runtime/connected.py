@@ -10,6 +10,7 @@ from mnemolog.domain.errors import Unavailable
 from mnemolog.runtime.config import Settings
 from mnemolog.runtime.kafka import cluster, store
 from mnemolog.runtime.kafka_commands import KafkaCommands
+from mnemolog.runtime.signing import Signatory
 from projections.queries import StoreQueries
 from workers.log_kafka import KafkaLog
 
@@ -29,7 +30,9 @@ class Connected:
         self.connected = False
         self.store = store(settings)
         self._log = KafkaLog(where)
-        self.commands = KafkaCommands(where, self._log, self.store, write_wait=settings.write_wait)
+        self.signatory = Signatory(settings)
+        encode, wait = self.signatory.encode, settings.write_wait
+        self.commands = KafkaCommands(where, self._log, self.store, write_wait=wait, encode=encode)
         self.queries = StoreQueries(self.store, where.partitions)
 
     async def __aenter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""`mnemolog clients` and `mnemolog tokens`: who may come in. Secrets are made here, printed once, and stored hashed."""
+"""`mnemolog clients`, `tokens` and `keys`: who may come in. Secrets are made here, printed once, and stored hashed."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from mnemolog.domain.access import (
     ClientTarget,
     CreateClient,
     CreateToken,
+    KeyTarget,
     NewClient,
     NewClientTarget,
     NewToken,
     NewTokenTarget,
     RevokeClient,
+    RevokeKey,
     RevokeToken,
     TokenTarget,
 )
@@ -29,6 +31,7 @@ from mnemolog.domain.errors import MnemologError
 from mnemolog.domain.schema import Command
 from mnemolog.domain.times import to_text
 from mnemolog.runtime.config import BadConfiguration, Settings
+from mnemolog.runtime.keys import create
 from mnemolog.runtime.operator import Operator, operator
 
 
@@ -37,12 +40,12 @@ class NoSuchCredential(MnemologError):
 
 
 async def run(settings: Settings, options: argparse.Namespace) -> int:
-    """Run `clients` or `tokens` with `create`, `revoke` or `list`."""
+    """Run `clients`, `tokens` or `keys` with `create`, `revoke` or `list`."""
     try:
         async with operator(settings) as hand:
             match options.verb:
                 case "create":
-                    text = await _create(hand, options)
+                    text = await _create(hand, settings, options)
                 case "revoke":
                     text = await _revoke(hand, options)
                 case _:
@@ -57,10 +60,12 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
     return 0
 
 
-async def _create(hand: Operator, options: argparse.Namespace) -> str:
+async def _create(hand: Operator, settings: Settings, options: argparse.Namespace) -> str:
     if not options.tenant.strip() or "/" in options.tenant:
         message = "--tenant must be a name without a slash: a slash separates a provider from its subscribers"
         raise BadConfiguration(message)
+    if options.kind == "keys":
+        return _printed(await create(hand, settings, options), as_json=options.json)
     secret = secrets.token_urlsafe(32)
     hashed = hashlib.sha256(secret.encode()).hexdigest()
     roles = [options.role] if options.role else []
@@ -115,17 +120,23 @@ async def _revoke(hand: Operator, options: argparse.Namespace) -> str:
         several = "several tenants have one with this id; name one with --tenant"
         message = f"{options.kind}: {several if found else f'there is none with the id {options.id}'}"
         raise NoSuchCredential(message)
-    command: Command = (
-        RevokeClient(target=ClientTarget(client=options.id))
-        if options.kind == "clients"
-        else RevokeToken(target=TokenTarget(token=options.id))
-    )
-    await hand.submit(found[0]["tenant"], command)
+    await hand.submit(found[0]["tenant"], _revocation(options.kind, options.id))
     return _printed({"revoked": options.id, "tenant": found[0]["tenant"]}, as_json=options.json)
 
 
+def _revocation(kind: str, identifier: str) -> Command:
+    match kind:
+        case "clients":
+            return RevokeClient(target=ClientTarget(client=identifier))
+        case "tokens":
+            return RevokeToken(target=TokenTarget(token=identifier))
+        case _:
+            return RevokeKey(target=KeyTarget(key=identifier))
+
+
 async def _valid(hand: Operator, kind: str) -> list[dict[str, Any]]:
-    rows = await (hand.queries.all_clients() if kind == "clients" else hand.queries.all_tokens())
+    ask = {"clients": hand.queries.all_clients, "tokens": hand.queries.all_tokens, "keys": hand.queries.all_keys}
+    rows: Sequence[Mapping[str, Any]] = await ask[kind]()
     return [{name: value for name, value in row.items() if "sha256" not in name} for row in rows]
 
 
@@ -136,7 +147,8 @@ def _listed(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> str:
         "  ".join(
             [row["id"], f"tenant={row['tenant']}"]
             + ([f"user={row['user']}"] if "user" in row else [])
-            + ([f"roles={','.join(row['roles'])}"] if row["roles"] else [])
+            + ([f"actor={row['actor']}"] if "actor" in row else [])
+            + ([f"roles={','.join(row['roles'])}"] if row.get("roles") else [])
             + [f"since {to_text(row['created'])}"]
         )
         for row in rows

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple, TypeVar
 
-from mnemolog.domain.codec import Envelope, decode_outcome, encode_command
+from mnemolog.domain.codec import Encode, Envelope, decode_outcome, encode_command
 from mnemolog.domain.errors import MnemologError, Refused, Unavailable
 from mnemolog.domain.outcomes import Outcome
 from mnemolog.domain.reads import Published
@@ -79,8 +79,12 @@ class Embedded:
         command_days: int = 7,
         recorder: Recorder | None = None,
         watch: Watch | None = None,
+        encode: Encode = encode_command,
     ) -> None:
-        """Open the folder; the caller holds its sequencing lock. `recorder` is told what to forget of its counts."""
+        """Open the folder; the caller holds its sequencing lock. `recorder` is told what to forget of its counts.
+
+        `encode` writes commands.
+        """
         watch = watch or Watch()
         self.sequencing = Condition(0)
         self.projecting = Condition(0)
@@ -105,6 +109,7 @@ class Embedded:
         forget = (lambda _: None) if recorder is None else recorder.forget
         self._usage_erasing = UsageErasing(self.log, self._usage, Places(folder.usage_places), forget=forget)
         self._write_wait = write_wait
+        self._encode = encode
         self._command_days = command_days
         self._inbox: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._waiting: dict[str, deque[_Waiting]] = {}
@@ -177,7 +182,7 @@ class Embedded:
             raise Refused(message)
         loop = asyncio.get_running_loop()
         appended = loop.create_future() if placed else None
-        waiting = _Waiting(encode_command(envelope), loop, appended, loop.create_future())
+        waiting = _Waiting(self._encode(envelope), loop, appended, loop.create_future())
         self._inbox.put(waiting)
         return waiting
 
@@ -264,7 +269,7 @@ class Embedded:
         if until is None and await self._project(None):
             done = True
         self._stand()
-        proposed = proposals(self._sequencing.state, secrets.token_bytes)
+        proposed = proposals(self._sequencing.state, secrets.token_bytes, self._encode)
         if proposed:
             await self.log.append(0, proposed)
         return done

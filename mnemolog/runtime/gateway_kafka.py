@@ -58,6 +58,7 @@ def serve(settings: Settings) -> int:
 async def _serve(settings: Settings, folder: Folder, listening: socket.socket) -> None:
     """Announce, connect and serve at once, and let go of everything in the opposite order."""
     held = Connected(settings)
+    held.signatory.ready()
     watch = Watch(tracing("gateway"))
     face = face_settings(settings, _token_key(settings, folder))
     try:
@@ -95,6 +96,7 @@ async def _serve(settings: Settings, folder: Folder, listening: socket.socket) -
                 figures=figures,
                 issuer=issuer(settings),
                 whole=TenantErasure(held.commands.submit, held.queries, StoreDue(held.store, held.partitions), opened),
+                grants=held.signatory.grant if held.signatory.grants else None,
             )
             flushing = None if counted is None else Flushing(counted, opened)
             server = http_server(Watching(Gate(app, lambda: held.connected), watch))

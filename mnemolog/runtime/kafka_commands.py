@@ -15,7 +15,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from mnemolog.domain.codec import Envelope, encode_command
+from mnemolog.domain.codec import Encode, Envelope, encode_command
 from mnemolog.domain.errors import Unavailable
 from mnemolog.domain.ids import partition_of
 from mnemolog.domain.outcomes import Outcome
@@ -34,13 +34,16 @@ _AGAIN = 0.2
 class KafkaCommands:
     """The port `Commands`; everything here belongs to the loop that called `start`."""
 
-    def __init__(self, cluster: Cluster, log: KafkaLog, store: Store, *, write_wait: float) -> None:
-        """Take where commands go, what shows their facts, and how long both may take, in seconds."""
+    def __init__(
+        self, cluster: Cluster, log: KafkaLog, store: Store, *, write_wait: float, encode: Encode = encode_command
+    ) -> None:
+        """Take where commands go, what shows their facts, how long both may take, in seconds, and who writes them."""
         self._partitions = cluster.partitions
         self._log = log
         self._outcomes = Outcomes(cluster)
         self._visible = Visible(store)
         self._write_wait = write_wait
+        self._encode = encode
 
     def start(self) -> None:
         """Start to listen for outcomes."""
@@ -60,7 +63,7 @@ class KafkaCommands:
         partition = partition_of(envelope.slot, self._partitions)
         try:
             async with asyncio.timeout(self._write_wait):
-                outcome = await self._decided(partition, encode_command(envelope))
+                outcome = await self._decided(partition, self._encode(envelope))
                 await self._visible.wait(partition, outcome.position)
         except TimeoutError:
             message = (
@@ -79,7 +82,7 @@ class KafkaCommands:
                     if wait:
                         await self._outcomes.listening()
                     awaited = [listening.enter_context(self._outcomes.awaiting(one.id)) for one in envelopes]
-                    offsets = await self._all_appended(placed, [encode_command(one) for one in envelopes])
+                    offsets = await self._all_appended(placed, [self._encode(one) for one in envelopes])
             except TimeoutError:
                 message = "the commands were not taken in time; sending them again with the same ids is safe"
                 raise Unavailable(message) from None

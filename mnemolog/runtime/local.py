@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import Self
 
-from mnemolog.domain.codec import Envelope, decode_outcome, encode_command
+from mnemolog.domain.codec import Encode, Envelope, decode_outcome
 from mnemolog.domain.errors import Unavailable
 from mnemolog.domain.outcomes import Accepted, Outcome, Rejected
 from mnemolog.domain.record import CommandRecord
@@ -20,6 +20,7 @@ from mnemolog.domain.schema import Command
 from mnemolog.runtime.config import Settings
 from mnemolog.runtime.folder import Folder, SequencingLock
 from mnemolog.runtime.operator import accepted, envelope_of
+from mnemolog.runtime.signing import Signatory
 from mnemolog.runtime.usage_erasing import Places, UsageErasing
 from projections.due import StoreDue
 from projections.projector import Projector
@@ -41,6 +42,7 @@ class LocalOperator:
         """Name the folder."""
         self._folder = Folder(settings.data)
         self._rules = settings.rules()
+        self._encode = Signatory(settings).encode
 
     async def __aenter__(self) -> Self:
         """Open the folder, which makes the file where there is none yet."""
@@ -66,8 +68,8 @@ class LocalOperator:
         """Send commands and return their outcomes in order, once reads show them. Raises Unavailable."""
         lock = SequencingLock(self._folder)
         try:
-            records = [encode_command(envelope) for envelope in envelopes]
-            return await _sequenced(lock, self._folder, self._log, self._store, records, self._rules)
+            records = [self._encode(envelope) for envelope in envelopes]
+            return await _sequenced(lock, self._folder, self._log, self._store, records, self._rules, self._encode)
         finally:
             lock.release()
 
@@ -79,6 +81,7 @@ async def _sequenced(
     store: SqliteStore,
     records: Sequence[CommandRecord],
     rules: Rules,
+    encode: Encode,
 ) -> Sequence[Outcome]:
     """Append the commands; whoever holds the lock decides them, if need be this process."""
     await log.append(0, records)
@@ -88,7 +91,7 @@ async def _sequenced(
         if len(outcomes) == len(records):
             return outcomes
         if lock.acquire():
-            await decide_all(folder, log, store, rules)
+            await decide_all(folder, log, store, rules, encode)
             lock.release()
         else:
             await asyncio.sleep(_POLL)
@@ -107,8 +110,8 @@ async def _shown(log: SqliteLog, store: SqliteStore, record: CommandRecord) -> O
     return outcome if shown or isinstance(outcome.result, Rejected) else None
 
 
-async def decide_all(folder: Folder, log: SqliteLog, store: SqliteStore, rules: Rules) -> None:
-    """Decide and project all that is in the log; the caller holds the sequencing lock."""
+async def decide_all(folder: Folder, log: SqliteLog, store: SqliteStore, rules: Rules, encode: Encode) -> None:
+    """Decide and project all that is in the log; the caller holds the sequencing lock. `encode` writes proposals."""
     connection, usage = folder.connection(), folder.usage()
     try:
         sequencing = Sequencing(log, lambda: SqliteSnapshot(connection, rules), rules)
@@ -118,7 +121,7 @@ async def decide_all(folder: Folder, log: SqliteLog, store: SqliteStore, rules: 
         while True:
             while (transaction := await sequencing.step()) is not None:
                 await erasing.take(transaction.facts)
-            proposed = proposals(sequencing.state, secrets.token_bytes)
+            proposed = proposals(sequencing.state, secrets.token_bytes, encode)
             if not proposed:
                 break
             await log.append(0, proposed)

@@ -22,9 +22,10 @@ from mnemolog.domain import canonical
 from mnemolog.domain.outcomes import Accepted, Outcome, Rejected
 from mnemolog.runtime.bar import Bar
 from mnemolog.runtime.config import BadConfiguration, Settings
-from mnemolog.runtime.folder import Folder
 from mnemolog.runtime.secured import kafka_options
+from mnemolog.runtime.signing import Signatory
 from producers import Invalid, Publisher, PublishError, Receipt, TooLarge
+from producers.signing import KeyFile, Signer, spoken_as
 from producers.wishes import parsed
 
 _CHUNK = 500
@@ -85,17 +86,20 @@ def _publisher(settings: Settings, options: argparse.Namespace) -> Publisher:
     credentials = _credentials(options.credentials)
     if options.to and options.to.startswith(("http://", "https://")):
         return Publisher(options.to, tenant=options.tenant or "", **credentials)
-    if not options.tenant:
+    signer = Signer(KeyFile.read(options.signing)) if options.signing else None
+    tenant, actor = spoken_as(signer, options.tenant, options.actor) if signer else (options.tenant, options.actor)
+    if not tenant:
         message = "--tenant must say whose commands these are (over HTTP, the credentials do)"
         raise BadConfiguration(message)
-    actor = options.actor or _ACTOR
+    actor = actor or _ACTOR
     servers = options.to or (settings.kafka if settings.runtime == "kafka" else "")
     if servers:
         prefix, security = settings.topic_prefix, kafka_options(settings)
-        return Publisher(servers, tenant=options.tenant, actor=actor, topic_prefix=prefix, **security)
+        signing = signer or Signatory(settings).signer(tenant, actor)
+        return Publisher(servers, tenant=tenant, actor=actor, topic_prefix=prefix, signing=signing, **security)
     from mnemolog.runtime.publish_local import LocalTransport
 
-    return Publisher(LocalTransport(Folder(settings.data), settings.rules(), options.tenant, actor))
+    return Publisher(LocalTransport(settings, tenant, actor, signer.headers if signer else None))
 
 
 def _credentials(files: Sequence[Path]) -> dict[str, str]:

@@ -13,10 +13,12 @@ from collections.abc import Sequence
 from mnemolog.domain.codec import command_headers, command_value, decode_outcome
 from mnemolog.domain.ids import command_id
 from mnemolog.domain.record import CommandRecord
-from mnemolog.domain.rules import Rules
 from mnemolog.domain.topics import COMMANDS
+from mnemolog.runtime.config import Settings
 from mnemolog.runtime.folder import Folder, SequencingLock
 from mnemolog.runtime.local import decide_all
+from mnemolog.runtime.signing import Signatory
+from producers.over_kafka import Signs
 from producers.receipt import Placed, Receipt
 from producers.wishes import Entropy, Wish, bounded, slot_for
 from projections.store_sqlite import SqliteStore
@@ -50,13 +52,15 @@ class _Appended:
 class LocalTransport:
     """For one thread."""
 
-    def __init__(self, folder: Folder, rules: Rules, tenant: str, actor: str) -> None:
-        """Open the folder, which makes the file where there is none yet."""
-        self._folder, self._rules = folder, rules
+    def __init__(self, settings: Settings, tenant: str, actor: str, signs: Signs | None = None) -> None:
+        """Open the folder, made where there is none yet; without `signs`, the settings sign if need be."""
+        self._folder, self._rules = Folder(settings.data), settings.rules()
+        signatory = Signatory(settings)
+        self._encode, self._signs = signatory.encode, signs or signatory.headers
         self._tenant, self._actor = tenant, actor
-        self._log = folder.log()
-        self._store = SqliteStore(folder.connection)
-        self._lock = SequencingLock(folder)
+        self._log = self._folder.log()
+        self._store = SqliteStore(self._folder.connection)
+        self._lock = SequencingLock(self._folder)
         self._loop = asyncio.Runner()
         self._entropy = Entropy()
         self._gathered: list[_Appended] = []
@@ -70,7 +74,7 @@ class LocalTransport:
         secret = self._entropy.take(32)
         value = bounded(wish, lambda: command_value(secret, wish.target, wish.parts))
         headers = command_headers(identifier, wish.command.TYPE, self._tenant, self._actor, wish.trace)
-        answer = _Appended(self, CommandRecord(str(slot), headers, value))
+        answer = _Appended(self, CommandRecord(str(slot), {**headers, **self._signs(headers, value)}, value))
         receipt = Receipt(identifier, answer)
         if (older := self._expected.get(identifier)) is not None:
             receipt.after(older)
@@ -95,7 +99,7 @@ class LocalTransport:
         while any(receipt.outcome() is None for receipt in receipts) and time.monotonic() < deadline:
             if self._lock.acquire():
                 try:
-                    self._loop.run(decide_all(self._folder, self._log, self._store, self._rules))
+                    self._loop.run(decide_all(self._folder, self._log, self._store, self._rules, self._encode))
                 finally:
                     self._lock.release()
             if not self._hear():

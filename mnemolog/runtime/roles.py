@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+from mnemolog.domain.codec import Encode, encode_command
 from mnemolog.domain.errors import Fenced, Unavailable
 from mnemolog.domain.ports import Log, Store
 from mnemolog.runtime.condition import Condition
@@ -38,8 +39,9 @@ async def sequence(
     condition: Condition,
     settled: Callable[[], Awaitable[None]],
     mark_seconds: float = _MARK_SECONDS,
+    encode: Encode = encode_command,
 ) -> None:
-    """Sequence a partition until cancelled; fenced, wait for that.
+    """Sequence a partition until cancelled; fenced, wait for that. `encode` writes what the eraser proposes.
 
     `begun` gives a sequencing that has not been started. `settled` returns once no rebalance is under way: a partition
     that is on its way to another must not be taken back.
@@ -51,7 +53,7 @@ async def sequence(
             condition.waits("the facts are replayed")
             read = await sequencing.start()
             _log.info("partition %d: replayed %d facts behind the snapshot", partition, read)
-            await _decide(log, sequencing, condition, mark_seconds)
+            await _decide(log, sequencing, condition, mark_seconds, encode)
         except Fenced:
             condition.waits("another sequencer has taken it, or the broker gave our transaction up")
             _log.warning("partition %d: fenced; %s", partition, condition.trouble)
@@ -65,7 +67,7 @@ async def sequence(
         await settled()
 
 
-async def _decide(log: Log, sequencing: Sequencing, condition: Condition, mark_seconds: float) -> None:
+async def _decide(log: Log, sequencing: Sequencing, condition: Condition, mark_seconds: float, encode: Encode) -> None:
     saved = written = time.monotonic()
     while True:
         transaction = await sequencing.step()
@@ -75,7 +77,7 @@ async def _decide(log: Log, sequencing: Sequencing, condition: Condition, mark_s
             continue  # the log waits a little where there is nothing, so this loop does not spin
         condition.took()
         condition.erasing = len(sequencing.state.erasing)
-        if proposed := proposals(sequencing.state, secrets.token_bytes):
+        if proposed := proposals(sequencing.state, secrets.token_bytes, encode):
             await log.append(condition.partition, proposed)
         if time.monotonic() - written > mark_seconds:
             await sequencing.mark()

@@ -22,6 +22,7 @@ from mnemolog.runtime.indexing import Indexing, load_vectors
 from mnemolog.runtime.issuer import issuer
 from mnemolog.runtime.not_gone import vectors
 from mnemolog.runtime.retaining import Held, RetainingThread
+from mnemolog.runtime.signing import Signatory
 from mnemolog.runtime.standing import Part, page
 from mnemolog.runtime.tenant_erasure import TenantErasure
 from mnemolog.runtime.tracing import tracing
@@ -35,6 +36,8 @@ from projections.search import ScopedSearch
 def serve(settings: Settings) -> int:
     """Run the embedded server until it is told to stop; return the exit code."""
     folder = Folder(settings.data)
+    signatory = Signatory(settings)
+    signatory.ready()
     watch = Watch(tracing("embedded"))
     with SequencingLock(folder), bound(settings) as listening:
         counted = recorder(settings, now, secrets.token_bytes)
@@ -46,6 +49,7 @@ def serve(settings: Settings) -> int:
                 command_days=settings.command_days,
                 recorder=counted,
                 watch=watch,
+                encode=signatory.encode,
             )
 
         @asynccontextmanager
@@ -60,7 +64,7 @@ def serve(settings: Settings) -> int:
         places = [vectors(folder.vectors), core.not_scrubbed]
         retaining = RetainingThread(settings, Held(core, core.store, folder.usage()), now, watch.metrics, places)
         flushing = FlushingThread(counted, partial(usage_log, settings))
-        server = http_server(Watching(_app(settings, folder, core, index, counted, watch), watch))
+        server = http_server(Watching(_app(settings, folder, core, index, counted, watch, signatory), watch))
 
         def end() -> None:
             server.should_exit = True
@@ -83,7 +87,13 @@ def serve(settings: Settings) -> int:
 
 
 def _app(
-    settings: Settings, folder: Folder, core: Embedded, index: Indexing, counted: Recorder | None, watch: Watch
+    settings: Settings,
+    folder: Folder,
+    core: Embedded,
+    index: Indexing,
+    counted: Recorder | None,
+    watch: Watch,
+    signatory: Signatory,
 ) -> ASGIApp:
     def ready() -> Mapping[str, str]:
         reasons = {"log": core.trouble} if core.trouble else {}
@@ -108,6 +118,7 @@ def _app(
         figures=_figures(folder, core, index, counted, watch),
         issuer=issuer(settings),
         whole=TenantErasure(core.submit, queries, StoreDue(core.store), opened),
+        grants=signatory.grant if signatory.grants else None,
     )
 
 

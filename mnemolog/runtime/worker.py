@@ -20,6 +20,7 @@ from mnemolog.runtime.health import Health
 from mnemolog.runtime.kafka import cluster, prepare_client, redis_files, store
 from mnemolog.runtime.retaining_kafka import RetainingRole
 from mnemolog.runtime.roles import project, sequence
+from mnemolog.runtime.signing import Signatory
 from mnemolog.runtime.tracing import tracing
 from mnemolog.runtime.watching import Watch
 from workers.assignment import Assignment
@@ -44,6 +45,8 @@ def run(settings: Settings, role: str) -> None:
     elif role == "vectors":
         message = "MNEMOLOG_QDRANT must name the Qdrant server that this worker fills, like http://127.0.0.1:6333"
         raise BadConfiguration(message)
+    if role in {"sequencer", "retention", "all"}:
+        Signatory(settings).ready()
     chosen = list(roles.values()) if role == "all" else [roles[role]] if role in roles else []
     hosted: list[Hosted] = [*chosen]
     if role in {"retention", "all"}:
@@ -123,13 +126,14 @@ class Role:
 @asynccontextmanager
 async def _sequencing(watch: Watch, settings: Settings, log: KafkaLog, assignment: Assignment) -> AsyncIterator[Work]:
     """Sequence; each partition has a snapshot file of its own."""
+    signatory = Signatory(settings)
 
     async def work(condition: Condition) -> None:
         file = f"{settings.topic_prefix}{condition.partition}.db"
         database = opened(_folder(settings.data / "snapshots") / file)
         try:
             begun = partial(_begun, settings, log, database, condition, watch)
-            await sequence(log, begun, condition, assignment.settled)
+            await sequence(log, begun, condition, assignment.settled, encode=signatory.encode)
         finally:
             database.close()
 

@@ -366,6 +366,7 @@ class Server:
         figures: Any = None,
         issuer: Any = None,
         whole: Any = None,
+        grants: Any = None,
         **settings: Any,
     ) -> None:
         self.world = world or World()
@@ -387,6 +388,7 @@ class Server:
             figures=figures,
             issuer=issuer,
             whole=whole,
+            grants=grants,
         )
 
     def _entropy(self, count: int) -> bytes:

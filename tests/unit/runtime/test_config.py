@@ -154,6 +154,11 @@ def test_every_mistake_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"runtime": "kafka"}, "MNEMOLOG_KAFKA must name"),
         ({"qdrant_key": "k"}, "MNEMOLOG_QDRANT_KEY is set, but MNEMOLOG_QDRANT"),
+        ({"signed_tenants": "acme"}, "MNEMOLOG_SIGNED_TENANTS needs MNEMOLOG_AUTHORITIES"),
+        ({"authority_key": "0" * 64}, "MNEMOLOG_AUTHORITY_KEY needs MNEMOLOG_AUTHORITIES"),
+        ({"authorities": "0" * 64 + ",abc"}, "must be 32 bytes in hex"),
+        ({"authorities": "0" * 64, "authority_key": "x"}, "must be 32 bytes in hex"),
+        ({"grant_hours": "0"}, "MNEMOLOG_GRANT_HOURS must be 1 or more"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(options: dict[str, str], named: str) -> None:
