@@ -257,6 +257,11 @@ def _position(text: str) -> Position:
     return Position.parse(text)
 
 
-def candidates(given: Rules) -> tuple[Rules, ...]:
-    """Return the rules that decisions may have been made under: the given ones, and those with the other switch."""
-    return (given, replace(given, never_allowed=not given.never_allowed))
+def candidates(given: Rules, former: Sequence[Rules] = ()) -> tuple[Rules, ...]:
+    """Return the rules that decisions may have been made under: the given ones, and those that held before.
+
+    Each also with the other switch, and the given ones as they were before anybody signed.
+    """
+    known = (given, *former, replace(given, signers=(), authorities=()))
+    both = [(rules, replace(rules, never_allowed=not rules.never_allowed)) for rules in known]
+    return tuple(dict.fromkeys(rules for pair in both for rules in pair))

@@ -35,6 +35,7 @@ from mnemolog.domain.stored import StoredViews
 from mnemolog.runtime.audited import audited, existing
 from mnemolog.runtime.bar import Bar
 from mnemolog.runtime.config import BadConfiguration, Settings
+from mnemolog.runtime.former_rules import former_rules
 from mnemolog.runtime.loading import load_embedder
 from projections.projector import project
 from workers.snapshot_sqlite import SqliteSnapshot
@@ -96,7 +97,8 @@ def _heads(options: argparse.Namespace) -> Sequence[Head]:
 async def _one(settings: Settings, partition: int, heads: Sequence[Head], told: Told) -> tuple[Verified, Memories]:
     async with audited(settings) as here, stored_views(settings) as views:
         rules = settings.rules()
-        check = Check(here.partitions, lambda: _state(rules), project, candidates(rules), views, heads, told)
+        held = candidates(rules, former_rules(settings))
+        check = Check(here.partitions, lambda: _state(rules), project, held, views, heads, told)
         result, folded = await verified(here.log, partition, check)
         return result, memories(folded)
 

@@ -84,6 +84,7 @@ class Settings:
     audit_heads: str = ""
     audit_also: str = ""
     audit_every: float = 3_600.0
+    former_rules: str = ""
     usage: str = "counts"
     log_level: str = "info"
     log_format: str = "text"
@@ -174,6 +175,7 @@ MEANINGS = {
     "audit_heads": "the folder that signed heads go to, out of reach of whoever runs the log",
     "audit_also": "where signed heads go besides: http(s) URLs, kafka://host:port/topic, separated by commas",
     "audit_every": "seconds between two signed heads of the audit worker",
+    "former_rules": "a file of rules that held before, a line of `mnemolog config rules` each, for `audit verify`",
     "usage": "what the usage log keeps of reads: counts, queries (the texts of searches too), or off",
     "log_level": "debug, info, warning or error",
     "log_format": "text, or json: one object a line, with ids and never content",

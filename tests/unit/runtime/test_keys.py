@@ -121,6 +121,31 @@ def test_guarantee_8_where_a_tenant_must_sign_only_what_is_signed_counts(run: Ru
     assert (said.code, said.out.splitlines()[-1]) == (0, "nothing differs"), said
 
 
+def test_an_audit_knows_who_had_to_sign_before(
+    run: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """What was accepted before anybody signed is decided again; what was refused then, by the rules that are named."""
+    bring(data, add_memory("before"))
+    assert run("tokens", "create", "--tenant", "acme", "--user", "ann").code == 0
+    request.getfixturevalue("signed")
+    bring(data, add_memory("refused"))
+    assert published(run, tmp_path, "signed")["accepted"] == 1
+    said = json.loads(run("audit", "verify", "--json").out)
+    assert (said["differences"], said["folded"]) == (0, 0), said
+    former = tmp_path / "former.jsonl"
+    former.write_text(run("config", "rules").out)
+    monkeypatch.setenv("MNEMOLOG_SIGNED_TENANTS", "nobody")
+    bring(data, add_memory("free again"))
+    assert run("tokens", "create", "--tenant", "acme", "--user", "bob").code == 0
+    assert "neither there nor erased" in run("audit", "verify").out
+    monkeypatch.setenv("MNEMOLOG_FORMER_RULES", str(former))
+    assert run("audit", "verify").out.splitlines()[-1] == "nothing differs"
+    former.write_text('{"signers": "acme"}')
+    said_of_file = run("audit", "verify")
+    assert said_of_file.code == 2
+    assert "signers is of another type" in said_of_file.err
+
+
 @pytest.mark.usefixtures("signed")
 def test_a_key_signs_for_its_own_tenant_alone(run: Run, tmp_path: Path) -> None:
     """The command line says so before anything is sent."""
