@@ -2,7 +2,8 @@
 
 1. `docs/schemas/` holds a JSON Schema (2020-12) of the value of each command and each fact, by type.
 2. `docs/asyncapi.json` says which topic carries what, with which headers and key, who writes and who reads it.
-3. `docs/routing-vectors.json` holds worked slots and partitions, to test another implementation with.
+3. `docs/routing-vectors.json` holds worked slots and partitions, to test another implementation with, and
+   `docs/signature-vectors.json` signed commands.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from mnemolog.domain.fact import SEALED
 from mnemolog.domain.ids import make_id, partition_of, slot_of
 from mnemolog.domain.outcomes import Reason
 from mnemolog.domain.schema import ID_LIMIT, NAME_LIMIT, TENANT_LIMIT, Command, Payload
+from mnemolog.domain.signature import ALGORITHM, GRANT, SIGNATURE, TIME
 from mnemolog.domain.topics import TOPICS
+from mnemolog.runtime.contract_signing import signature_vectors
 
 Schema = dict[str, Any]
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -34,6 +37,7 @@ _OWN_HEADERS = {
 def files() -> Mapping[str, str]:
     """Return every file of the contract: its path below `docs`, and its text."""
     found: dict[str, Any] = {"asyncapi.json": asyncapi(), "routing-vectors.json": vectors()}
+    found |= {"signature-vectors.json": signature_vectors()}
     found |= {f"schemas/commands/{kind}.json": command_schema(model) for kind, model in COMMANDS.items()}
     found |= {f"schemas/facts/{kind}.json": fact_schema(model) for kind, model in FACTS.items()}
     return {path: json.dumps(document, ensure_ascii=False, indent=2) + "\n" for path, document in found.items()}
@@ -86,7 +90,8 @@ def asyncapi() -> Schema:
             "version": "1",
             "description": (
                 "What travels on mnemolog's topics. Everyone who may write `memory.commands` is trusted with every"
-                " tenant. How to compute slot and partition: docs/publishing.md, with routing-vectors.json to test it."
+                " tenant, but those whose commands must be signed. docs/publishing.md says how slot, partition and"
+                " signature are made, with routing-vectors.json and signature-vectors.json to test it."
             ),
             "license": {"name": "Apache-2.0"},
         },
@@ -148,6 +153,13 @@ def _command_headers(kind: str) -> Schema:
             "description": "the principal, such as agent/planner; never an end user's name",
         },
         "traceparent": {**_TEXT, "description": "W3C trace context"},
+        TIME: {**_TEXT, "format": "date-time", "description": "the time of signing, where the command is signed"},
+        GRANT: {**_TEXT, "description": "whose key has signed it, as the authority says: from `mnemolog keys`"},
+        SIGNATURE: {
+            **_TEXT,
+            "pattern": f"^{ALGORITHM}[0-9a-f]{{128}}$",
+            "description": "see docs/publishing.md",
+        },
     }
     return {"type": "object", "properties": properties, "required": ["ce_id", "ce_type", "tenant", "actor"]}
 

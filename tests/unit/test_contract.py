@@ -10,13 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from mnemolog.domain.catalogue import COMMANDS, FACTS
-from mnemolog.domain.codec import encode_outcome
+from mnemolog.domain.codec import decode_command, encode_outcome
+from mnemolog.domain.decider import decide
 from mnemolog.domain.outcomes import Accepted, Landed, Outcome, Reason, Rejected
-from mnemolog.domain.record import Position
+from mnemolog.domain.record import START, CommandRecord, Position
+from mnemolog.domain.routing import slot_of_command
+from mnemolog.domain.rules import Rules
+from mnemolog.domain.times import from_text
+from workers.snapshot_memory import MemorySnapshot
+from workers.state import State
 
 pytestmark = pytest.mark.unit
 ROOT = Path(__file__).parents[2]
@@ -55,6 +62,57 @@ def test_each_golden_record_is_valid_by_its_schema(path: Path) -> None:
     for wrong in ({**value, "more": 1}, {k: v for k, v in value.items() if k != next(iter(value))}):
         with pytest.raises(ValidationError):
             validator.validate(wrong)
+
+
+def prefixed(*parts: bytes) -> bytes:
+    """Return parts, each preceded by its length, as docs/publishing.md says it."""
+    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+
+
+def checked(public: str, message: bytes, signature: str) -> None:
+    """Check a signature with a library, and none of our code."""
+    Ed25519PublicKey.from_public_bytes(bytes.fromhex(public)).verify(bytes.fromhex(signature), message)
+
+
+def test_the_signature_vectors_are_what_the_documentation_says() -> None:
+    """Messages put together by hand from the texts in the file; each signature holds, by the key that it names."""
+    found = document("signature-vectors.json")
+    for one in found["keys"].values():
+        seed = bytes.fromhex(one["seed"])
+        assert Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw().hex() == one["public"]
+    grant = json.loads(found["grant"]["text"])
+    said = [grant[name].encode() for name in ("authority", "tenant", "actor", "id", "key", "ends")]
+    assert b"mnemolog/grant/1" + prefixed(*said) == bytes.fromhex(found["grant"]["message"])
+    assert (grant["authority"], grant["key"]) == (found["keys"]["authority"]["public"], found["keys"]["key"]["public"])
+    checked(grant["authority"], bytes.fromhex(found["grant"]["message"]), grant["signature"])
+    for command in found["commands"]:
+        headers = command["headers"]
+        digest = hashlib.sha256(command["value"].encode()).digest()
+        texts = [headers[name].encode() for name in ("ce_id", "ce_type", "tenant", "actor", "ce_time")]
+        message = b"mnemolog/command/1" + prefixed(*texts, digest)
+        assert (digest.hex(), message.hex()) == (command["sha256"], command["message"])
+        assert headers["signature"] == "ed25519:" + command["signature"]
+        assert headers["grant"] == found["grant"]["text"]
+        checked(grant["key"], message, command["signature"])
+    renewal = found["renewal"]
+    message = b"mnemolog/renewal/1" + prefixed(*(renewal[name].encode() for name in ("tenant", "id", "time")))
+    assert message.hex() == renewal["message"]
+    checked(grant["key"], message, renewal["signature"])
+
+
+def test_the_signed_commands_of_the_vectors_are_accepted() -> None:
+    """Under rules that name their authority and want all tenants to sign; their headers are as AsyncAPI says."""
+    found = document("signature-vectors.json")
+    rules = Rules(signers=("*",), authorities=(found["keys"]["authority"]["public"],))
+    for command in found["commands"]:
+        headers = command["headers"]
+        schema = document("asyncapi.json")["components"]["messages"][headers["ce_type"]]["headers"]
+        Draft202012Validator(schema).validate(headers)
+        unplaced = decode_command(CommandRecord("0", headers, command["value"].encode()))
+        slot = slot_of_command(unplaced.tenant, unplaced.id, unplaced.command)
+        at = from_text(headers["ce_time"])
+        envelope = unplaced._replace(slot=slot or 0)
+        assert isinstance(decide(State(MemorySnapshot(bytes(32))), envelope, at, START, rules), list)
 
 
 def test_no_file_is_left_of_a_type_that_is_gone() -> None:
