@@ -162,7 +162,8 @@ def _gone(fact: Fact, took: Took, by: By) -> Entry:
 
 def _entity(fact: Fact, said: Mapping[str, Any]) -> str:
     """Return what a fact changes within its stream; all credentials share one stream and one subject."""
-    named = said.get("client", said.get("token")) if fact.subject == "access" else None
+    named = next((said[one] for one in ("client", "token", "key") if one in said), None)
+    named = named if fact.subject == "access" else None
     return fact.subject if named is None else f"{fact.payload.TYPE.split('-')[0]}/{named}"
 
 

@@ -14,6 +14,7 @@ from tests.wishes import (
     append_events,
     change,
     create_client,
+    create_key,
     create_session,
     create_space,
     delete_event,
@@ -105,6 +106,9 @@ def test_credentials_are_compared_each_with_itself() -> None:
     entries = history([record for _, record in story.log])
     assert [c.field for c in entries[1].changes] == ["client", "admin"]
     assert all("sha256" not in c.field for entry in entries for c in entry.changes)
+    story = given(create_key("a", "agent/x"), create_key("b", "agent/x"))
+    entries = history([record for _, record in story.log])
+    assert [c.field for c in entries[1].changes] == ["key", "public_key", "actor"]
 
 
 def test_an_owner_has_his_own_streams_only() -> None:

@@ -60,6 +60,7 @@ def story(run: Run, data: Path, tmp_path: Path) -> dict[str, list[str]]:
     for session, body in sessions.items():
         event = [wishes.event(f"{SECRET} event {nth}") for nth in range(4)]
         bring(data, wishes.append_events(body["space"], session, *event, user="u1"))
+    bring(data, wishes.create_key("k-9"))
     run("clients", "create", "--tenant", "acme", "--id", "sb")
     run("clients", "create", "--tenant", "acme", "--id", "kept")
     assert run("backup", str(tmp_path / "backup")).code == 0
@@ -76,6 +77,7 @@ def story(run: Run, data: Path, tmp_path: Path) -> dict[str, list[str]]:
     bring(data, wishes.erase("space", spaces[1]))
     bring(data, wishes.delete_space(spaces[2], "u1"))
     bring(data, wishes.add_memory("said after the backup"))
+    bring(data, wishes.revoke_key("k-9"))
     run("clients", "revoke", "sb")
     decided(run)
     return {"spaces": spaces, "sessions": within, "memories": memories, "messages": messages}
@@ -92,6 +94,8 @@ def test_guarantee_7_a_backup_brings_nothing_back(
     assert not any(name in listed.read_text() for name in ("owned", "u1", "bot", "ann", "sb"))
     new = tmp_path / "new"
     assert run("restore", str(tmp_path / "backup"), "--erasures", str(listed), where=new).code == 0
+    assert "k-9" in run("keys", "list", where=tmp_path / "backup").out
+    assert run("keys", "list", where=new).out == "none yet\n"
     gone = ("memory 0", "message 0", "of owner 0", "event 1")
     kept = ("memory 1", "message 1", "of owner 1", "event 0", "event 2", "space")
     assert [text for text in gone if text != "event 1" and files_with(new, f"{SECRET} {text}")] == []
