@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from mnemolog.runtime.process import ServerProcess, run_json
+from tests.signing import AUTHORITY
 from tests.system.test_faults import Api
 
 pytestmark = pytest.mark.system
@@ -30,9 +31,11 @@ ENDS = ("/api/v2/memory/{space}/", "/api/v2/memory/{space}/sessions/{session}/")
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """Start a server that embeds by hashing."""
+    """Start a server that embeds by hashing, and grants keys."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MNEMOLOG_MODEL", "hashing")
+        patch.setenv("MNEMOLOG_AUTHORITIES", AUTHORITY.public)
+        patch.setenv("MNEMOLOG_AUTHORITY_KEY", (b"a" * 32).hex())
         started = ServerProcess(tmp_path_factory.mktemp("openapi") / "data").wait_ready()
     yield started
     started.stop()
