@@ -1,7 +1,8 @@
 // A publisher without any of mnemolog's code: Apache Kafka's own client and the documented contract (docs/publishing.md).
 //
-//   java -cp '.stack/kafka-libs/*' examples/java/Publish.java SERVERS TENANT [TOPIC_PREFIX]
+//   java -cp '.stack/kafka-libs/*' examples/java/Publish.java SERVERS TENANT [TOPIC_PREFIX [KEY_FILE]]
 //
+// With a key file, as `mnemolog keys create --json` prints it, each command is signed.
 // It opens a space and a session, appends three events in one command, keeps a memory, says everything twice under the
 // same ids, and hears every outcome. It ends with 0 if all is as the contract says.
 
@@ -10,9 +11,15 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import java.math.BigInteger;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.security.KeyFactory;
 import java.security.MessageDigest;
 import java.security.SecureRandom;
+import java.security.Signature;
+import java.security.spec.EdECPrivateKeySpec;
+import java.security.spec.NamedParameterSpec;
 import java.time.Duration;
+import java.time.Instant;
 import java.util.ArrayList;
 import java.util.HexFormat;
 import java.util.LinkedHashMap;
@@ -40,9 +47,11 @@ public final class Publish implements AutoCloseable {
     private final String commands;
     private final String tenant;
     private final int partitions;
+    private final JsonNode key; // null: nothing is signed
 
-    Publish(String servers, String tenant, String prefix) {
+    Publish(String servers, String tenant, String prefix, JsonNode key) {
         this.tenant = tenant;
+        this.key = key;
         this.commands = prefix + "memory.commands";
         producer = new KafkaProducer<>(
                 Map.of("bootstrap.servers", servers, "acks", "all", "enable.idempotence", "true", "linger.ms", "5"),
@@ -80,6 +89,28 @@ public final class Publish implements AutoCloseable {
         return (int) (UUID.fromString(id).getMostSignificantBits() & 0xfff);
     }
 
+    /** The headers that sign a command: docs/publishing.md, "Signing from any language". */
+    Map<String, String> signed(Map<String, String> headers, byte[] value) throws Exception {
+        String time = Instant.now().toString();
+        Signature signature = Signature.getInstance("Ed25519");
+        byte[] seed = HexFormat.of().parseHex(key.path("key").asText());
+        signature.initSign(KeyFactory.getInstance("Ed25519")
+                .generatePrivate(new EdECPrivateKeySpec(NamedParameterSpec.ED25519, seed)));
+        signature.update("mnemolog/command/1".getBytes(StandardCharsets.US_ASCII));
+        for (String name : List.of("ce_id", "ce_type", "tenant", "actor")) {
+            prefixed(signature, headers.get(name).getBytes(StandardCharsets.UTF_8));
+        }
+        prefixed(signature, time.getBytes(StandardCharsets.UTF_8));
+        prefixed(signature, MessageDigest.getInstance("SHA-256").digest(value));
+        return Map.of("ce_time", time, "grant", key.path("grant").asText(), "signature",
+                "ed25519:" + HexFormat.of().formatHex(signature.sign()));
+    }
+
+    private static void prefixed(Signature signature, byte[] part) throws Exception {
+        signature.update(ByteBuffer.allocate(4).putInt(part.length).array());
+        signature.update(part);
+    }
+
     /** Publish one command and wait for its own outcome: the one whose source is this very offset. */
     JsonNode decided(String id, String type, int slot, Map<String, ?> target, List<?> parts) throws Exception {
         byte[] secret = new byte[32];
@@ -88,11 +119,16 @@ public final class Publish implements AutoCloseable {
         value.put("secret", HexFormat.of().formatHex(secret));
         value.put("target", target);
         value.put("parts", parts);
+        byte[] bytes = JSON.writeValueAsBytes(value);
         ProducerRecord<String, byte[]> record = new ProducerRecord<>(
-                commands, slot % partitions, Integer.toString(slot), JSON.writeValueAsBytes(value));
+                commands, slot % partitions, Integer.toString(slot), bytes);
         Map<String, String> headers = Map.of("ce_specversion", "1.0", "ce_source", "example/java", "content-type",
-                "application/json", "ce_id", id, "ce_type", type, "tenant", tenant, "actor", "agent/java");
+                "application/json", "ce_id", id, "ce_type", type, "tenant", tenant, "actor",
+                key == null ? "agent/java" : key.path("actor").asText());
         headers.forEach((name, text) -> record.headers().add(name, text.getBytes(StandardCharsets.UTF_8)));
+        if (key != null) {
+            signed(headers, bytes).forEach((name, text) -> record.headers().add(name, text.getBytes(StandardCharsets.UTF_8)));
+        }
         RecordMetadata placed = producer.send(record).get();
         long deadline = System.nanoTime() + PATIENCE.toNanos();
         while (System.nanoTime() < deadline) {
@@ -133,7 +169,8 @@ public final class Publish implements AutoCloseable {
         String tenant = arguments[1];
         check(slotOf("acme", "support-bot", "user-é") == 758, "H is not what docs/routing-vectors.json says");
         check(slotIn("01a1ee56-5e7b-82f6-9107-b841a9b0cc2c") == 758, "the slot in an id is not what the vectors say");
-        try (Publish publish = new Publish(arguments[0], tenant, arguments.length > 2 ? arguments[2] : "")) {
+        JsonNode key = arguments.length > 3 ? JSON.readTree(Path.of(arguments[3]).toFile()) : null;
+        try (Publish publish = new Publish(arguments[0], tenant, arguments.length > 2 ? arguments[2] : "", key)) {
             String id = UUID.randomUUID().toString();
             JsonNode opened = publish.twice("space.create-space.v1", slotOf(tenant, "ann", id), id,
                     Map.of("user", "ann"), List.of(Map.of("description", "From Java")));

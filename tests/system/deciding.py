@@ -10,7 +10,8 @@ from typing import Self
 
 from mnemolog.domain.errors import Fenced, Unavailable
 from mnemolog.domain.record import CONTROL_KEY, FactRecord
-from tests.system.sequencers import Sequencers, everything
+from mnemolog.domain.rules import Rules
+from tests.system.sequencers import RULES, Sequencers, everything
 from workers.kafka_cluster import Cluster
 from workers.log_kafka import KafkaLog
 from workers.sequencing import Sequencing
@@ -21,9 +22,9 @@ _PAUSE = 0.1
 class Deciding:
     """A sequencer for each partition, for as long as the test is inside; an error of it is the test's."""
 
-    def __init__(self, cluster: Cluster, folder: Path) -> None:
-        """Name the topics, and a folder for the snapshots."""
-        self._cluster, self._folder = cluster, folder
+    def __init__(self, cluster: Cluster, folder: Path, rules: Rules = RULES) -> None:
+        """Name the topics, a folder for the snapshots, and the rules."""
+        self._cluster, self._folder, self._rules = cluster, folder, rules
         self._stopping = threading.Event()
         self._ready = threading.Event()
         self._error: BaseException | None = None
@@ -66,7 +67,7 @@ class Deciding:
             self._ready.set()
 
     async def _main(self) -> None:
-        async with Sequencers(self._cluster, self._folder) as running:
+        async with Sequencers(self._cluster, self._folder, self._rules) as running:
             self._ready.set()
             await asyncio.gather(*map(self._keep, running.each))
             self.holes = sum(one._intake.holes for one in running.each)

@@ -54,6 +54,7 @@ class Sequencers:
 
     cluster: Cluster
     folder: Path
+    rules: Rules = RULES
     log: KafkaLog = field(init=False)
     each: list[Sequencing] = field(default_factory=list)
     read: list[int] = field(default_factory=list)
@@ -65,8 +66,8 @@ class Sequencers:
         for partition in range(self.cluster.partitions):
             state = connect(self.folder / f"state-{partition}.db", durable=False)
             self.connections.append(state)
-            snapshot = _snapshot(state)
-            self.each.append(Sequencing(self.log, snapshot, RULES, partition, self.cluster.partitions))
+            snapshot = _snapshot(state, self.rules)
+            self.each.append(Sequencing(self.log, snapshot, self.rules, partition, self.cluster.partitions))
             self.read.append(await self.each[-1].start())
         return self
 
@@ -124,5 +125,5 @@ async def everything(log: KafkaLog, topic: str, partition: int) -> list[Any]:
     return read
 
 
-def _snapshot(state: sqlite3.Connection) -> Any:
-    return lambda: SqliteSnapshot(state, RULES)
+def _snapshot(state: sqlite3.Connection, rules: Rules) -> Any:
+    return lambda: SqliteSnapshot(state, rules)

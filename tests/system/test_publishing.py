@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
@@ -23,11 +24,13 @@ from deploy.stack.kafka import Broker, CannotStart, libraries
 from mnemolog.domain.codec import encode_command
 from mnemolog.domain.ids import partition_of
 from mnemolog.domain.outcomes import Accepted, Outcome, Reason, Rejected
+from mnemolog.domain.rules import Rules
 from mnemolog.runtime.cli import main
 from producers import Late, NotAllowed, Publisher, TopicMissing
 from tests import wishes
 from tests.brokers import Kafka, mortal
 from tests.examples import run_example
+from tests.signing import AUTHORITY, granted
 from tests.system import fuzz
 from tests.system.deciding import Deciding
 from tests.system.sequencers import envelope
@@ -288,6 +291,28 @@ def test_the_command_line_publishes_and_tails(
 @pytest.mark.usefixtures("deciding")
 def test_another_language_publishes_by_the_contract_alone(cluster: Cluster) -> None:
     """examples/java/Publish.java, which has none of our code: accepted, repeated, refused, as documented."""
+    done = in_java(cluster)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all is as the contract says" in done.stdout
+
+
+def test_another_language_signs_by_the_contract_alone(cluster: Cluster, tmp_path: Path) -> None:
+    """The same where the tenant must sign: with a key file all is as before, without one nothing is accepted."""
+    key = {"tenant": "acme", "actor": "agent/é", "key": (b"k" * 32).hex()}
+    ends = time.time_ns() // 1_000 + 3_600_000_000
+    key["grant"] = granted(tenant="acme", actor="agent/é", ends=ends)
+    (tmp_path / "key.json").write_text(json.dumps(key))
+    with Deciding(cluster, tmp_path, Rules(signers=("acme",), authorities=(AUTHORITY.public,))) as deciding:
+        done = in_java(cluster, str(tmp_path / "key.json"))
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert {fact.headers["actor"] for fact in deciding.facts()} == {"agent/é"}
+        unsigned = in_java(cluster)
+        assert unsigned.returncode != 0
+        assert '"reason":"unsigned"' in unsigned.stderr
+
+
+def in_java(cluster: Cluster, *key: str) -> subprocess.CompletedProcess[str]:
+    """Run the example in Java."""
     java = shutil.which("java")
     if java is None:
         pytest.skip("java is not on the path")
@@ -295,10 +320,8 @@ def test_another_language_publishes_by_the_contract_alone(cluster: Cluster) -> N
         jars = libraries()
     except CannotStart as error:
         pytest.skip(f"no Kafka client for Java: {error}")
-    command = [java, "-cp", f"{jars}/*", "examples/java/Publish.java", cluster.servers, "acme", cluster.prefix]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "all is as the contract says" in done.stdout
+    command = [java, "-cp", f"{jars}/*", "examples/java/Publish.java", cluster.servers, "acme", cluster.prefix, *key]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.usefixtures("deciding")
