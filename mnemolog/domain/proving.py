@@ -16,6 +16,9 @@ from mnemolog.domain.times import SECOND
 
 AHEAD = 300 * SECOND
 """How far a signer's clock may be ahead of the log's (µs)."""
+MARGIN = 2 * AHEAD
+"""How much sooner than the idempotency window a signature ends (µs), so that no copy of it outlives the window, though
+signers' clocks are ahead of the log's, and brokers' differ."""
 RESERVED = ("operator/", "worker/", "client/", "token/", "oidc/")
 """How the actors begin that gateways, workers and operators speak as: no key of a tenant is granted one of them."""
 _CREDENTIALS = "access."
@@ -63,7 +66,7 @@ def _not_signed(headers: dict[str, str], proof: Proof, grant: Grant, at: int, ru
     time = instant(proof.time)
     if time is None:
         return f"its time of signing, the header {TIME}, must be like 2026-11-25T09:30:00Z"
-    if time <= at - rules.window_time + AHEAD:  # a clock that is ahead must not win time
+    if time <= at - rules.window_time + MARGIN:
         return "it was signed too long ago: it may be a copy, played back after the idempotency window; sign it anew"
     if time > at + AHEAD:
         return f"it was signed more than {AHEAD // SECOND} seconds ahead of the log's time; set the signer's clock"

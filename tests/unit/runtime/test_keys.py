@@ -8,13 +8,18 @@ from typing import Any
 
 import pytest
 
+from mnemolog.domain.codec import Envelope, encode_command
+from mnemolog.domain.ids import slot_of
 from mnemolog.domain.outcomes import Reason
-from mnemolog.domain.signature import Key, read_grant
-from mnemolog.domain.times import from_text
+from mnemolog.domain.proving import flaw
+from mnemolog.domain.signature import Key, proof_of, read_grant
+from mnemolog.domain.times import SECOND, from_text
+from mnemolog.runtime.cli import main
 from mnemolog.runtime.config import BadConfiguration, Settings
 from mnemolog.runtime.folder import now
 from mnemolog.runtime.signing import Signatory
 from producers.signing import KeyFile
+from tests.given import NOON
 from tests.signing import AUTHORITY, OTHER_AUTHORITY
 from tests.unit.runtime.commands import Run, bring, facts, made
 from tests.wishes import add_memory
@@ -48,25 +53,13 @@ def published(run: Run, folder: Path, content: str, *options: str) -> dict[str, 
     return report
 
 
-def test_an_authority_is_made_and_kept_nowhere(run: Run, data: Path) -> None:
+def test_an_authority_is_made_and_kept_nowhere(run: Run, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Both settings are printed, the second is the public half of the first."""
-    lines = dict(line.split("=") for line in run_bare("keys", "authority"))
+    assert main(["keys", "authority"]) == 0
+    lines = dict(line.split("=") for line in capsys.readouterr().out.splitlines())
     assert lines["MNEMOLOG_AUTHORITIES"] == Key(bytes.fromhex(lines["MNEMOLOG_AUTHORITY_KEY"])).public
     assert not data.exists()
     assert run("keys", "create", "--tenant", "acme", "--actor", "agent/a").code == 2, "there is none in force"
-
-
-def run_bare(*arguments: str) -> list[str]:
-    """Run a command that takes no folder; return the lines that it prints."""
-    import contextlib
-    import io
-
-    from mnemolog.runtime.cli import main
-
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        assert main(arguments) == 0
-    return said.getvalue().splitlines()
 
 
 @pytest.mark.usefixtures("signed")
@@ -165,6 +158,25 @@ def test_without_the_authority_nothing_is_signed_and_that_is_said(run: Run, monk
         assert "MNEMOLOG_AUTHORITY_KEY is not set" in said.err
     assert run("tokens", "list").code == 0
     assert "MNEMOLOG_AUTHORITY_KEY is not set" in run("config", "check").out
+
+
+def test_a_process_grants_itself_what_it_speaks_as() -> None:
+    """For each tenant and actor, anew at half of the time; who need not sign is not signed for, and all of it holds."""
+    clock = [NOON]
+    settings = Settings(signed_tenants="acme", authorities=AUTHORITY.public, authority_key=SEED, grant_hours=2)
+    signatory = Signatory(settings, lambda: clock[0])
+    grants = []
+    for minutes in (0, 59, 60, 119, 300):
+        clock[0] = NOON + minutes * 60 * SECOND
+        envelope = Envelope("c", "acme", "client/sb", slot_of("acme", "a", "i"), bytes(32), add_memory())
+        record = signatory.encode(envelope)
+        said = (envelope.id, envelope.command.TYPE, "acme", "client/sb")
+        assert not flaw(said, proof_of(record.headers, record.value), clock[0], settings.rules())
+        grants.append(record.headers["grant"])
+    assert len(set(grants)) == 3
+    assert signatory.encode(envelope._replace(actor="worker/eraser")).headers["grant"] not in grants
+    free = envelope._replace(tenant="free")
+    assert signatory.encode(free) == encode_command(free)
 
 
 def test_an_authority_whose_grants_do_not_count_is_noticed() -> None:
