@@ -22,9 +22,9 @@ class Cluster:
     """`servers` are host:port, separated by commas; `prefix` stands before every topic and transactional id.
 
     `fetch_wait` (ms) is how long a broker may hold an empty fetch, `poll` (seconds) how long a read at the end of a
-    topic waits for more: what comes is sent at once, so both cost a reader that waits nothing, and are what being idle
-    costs: with 20 ms a whole deployment took half a core for nothing, with 200 a fifth. `options` go to every client: who
-    logs in, and what is trusted.
+    topic waits for more. What comes is sent at once, so neither delays who waits; they are what being idle costs: with
+    fetches of 20 ms a whole deployment took half a core for nothing, with 200 a fifth. `options` go to every client:
+    who logs in, and what is trusted.
     """
 
     servers: str
