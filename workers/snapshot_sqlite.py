@@ -72,7 +72,11 @@ CREATE INDEX IF NOT EXISTS state_written_subject ON state_written (stream, subje
 """
 _AT_ONCE = (1, 8, 64, 400)
 """How many commands a statement asks for: few forms of it, so that they stay prepared, and at most 999 values."""
-_KNOWN = "SELECT slot, command FROM state_window WHERE (slot, command) IN (VALUES %s)"
+_KNOWN = (
+    "SELECT w.slot, w.command FROM (VALUES %s) AS asked"
+    " CROSS JOIN state_window AS w ON w.slot = asked.column1 AND w.command = asked.column2"
+)
+"""CROSS JOIN, so that each command is looked up: for `IN (VALUES …)` SQLite reads the whole window."""
 _TABLES = ("meta", "slots", "streams", "keys", "groups", "tokens", "window", "written", "erasing", "owned")
 _STREAM = "(SELECT id FROM state_streams WHERE name = ?)"
 _WRITTEN = "SELECT version, subject, ordinal, link, command, nth, time FROM state_written"

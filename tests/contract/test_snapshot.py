@@ -202,6 +202,18 @@ def test_of_many_commands_those_that_were_accepted_are_found_at_once(reopen: Cal
     assert reopen().accepted([]) == set()
 
 
+@pytest.mark.parametrize("count", [1, 8, 400])
+def test_commands_are_looked_up_and_no_window_is_read(database: sqlite3.Connection, count: int) -> None:
+    """A window of 10,000 read for each batch would cost more than the batch."""
+    asked = []
+    database.set_trace_callback(asked.append)
+    SqliteSnapshot(database, RULES).accepted([(1, f"c{n}") for n in range(count)])
+    database.set_trace_callback(None)
+    plan = [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {asked[-1]}")]
+    assert any(step.startswith("SEARCH w ") for step in plan), plan
+    assert not any(step.startswith("SCAN w") for step in plan), plan
+
+
 def test_the_newest_acceptances_of_a_slot(reopen: Callable[[], Snapshot]) -> None:
     """By ordinal, newest first; other slots do not count; pruning, where there is any, keeps what the window holds."""
     for ordinal in (5, 1, 9, 3, 7):
