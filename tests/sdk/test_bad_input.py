@@ -92,6 +92,10 @@ class _Both(Http):
         return super().send(method, path, body, **options | {"headers": own | options.get("headers", {})})
 
 
+ELSEWHERE = {"/keys/{key}/grant"}
+"""Answered only to who has signed the request, by a server with an authority: tests of its own break it."""
+
+
 @pytest.fixture(scope="module")
 def target(server: Server) -> Iterator[Target]:
     """Return a tenant to send bad input to; nothing that is refused may change it, so all tests can share it."""
@@ -113,7 +117,7 @@ def target(server: Server) -> Iterator[Target]:
         for path, methods in document["paths"].items():
             for method, operation in methods.items():
                 content = operation.get("requestBody", {}).get("content", {}).get("application/json")
-                if content is not None:
+                if content is not None and path not in ELSEWHERE:
                     kind = "messages" if "messages" in path else "memories"
                     real = path.format(space=space, session=session, sequence="0", id=ids[kind])
                     routes.append(Route(method.upper(), real, content["schema"], content["example"]))
@@ -137,7 +141,7 @@ def test_every_example_of_the_document_is_accepted(server: Server, tenant: str, 
     with _Both(server.url, token_of(server, server.client(tenant, "--role", "auditor")), server.token(tenant)) as http:
         document = http.get("/openapi.json").json()["paths"]
         ids = {"sequence": "0"}
-        for path in sorted(document, key=len):
+        for path in sorted((path for path in document if path not in ELSEWHERE), key=len):
             for method in ("post", "patch"):
                 content = document[path].get(method, {}).get("requestBody", {}).get("content", {})
                 if "application/json" not in content:
