@@ -124,7 +124,7 @@ def evolve(seen: Seen, state: MemoryState | None, fact: Fact, delta: Delta) -> M
             delta.owned[owner, fact.ordinal] = Owned(fact.ordinal, fact.stream, fact.subject)
             return MemoryState(owner=owner, ordinal=fact.ordinal)
         case MemoryDeleted():
-            return MemoryState(owner=state.owner if state else b"", deleted=True)
+            return (state or MemoryState())._replace(deleted=True)
         case MemoryErased(ended=True):
             return Ended()
         case MemoryErased():

@@ -384,7 +384,14 @@ SET_BACK = [(*step[:5], -2_000) if n in {7, 8} else step for n, step in enumerat
 ))]  # fmt: skip
 
 
+# A large memory that is hidden and half erased, beside the very first record of the slot, of the same owner.
+FIRST: list[Step] = [(kind, 0, 0, 9, 0, 500) for kind in (
+    "add_memory", "add_memory", "update_memory", "update_memory", "delete_memory", "erase"
+)]  # fmt: skip
+
+
 @given(steps=STEPS, rules=RULES, limit=LIMITS, kept=st.lists(st.booleans(), max_size=60))
+@example(steps=FIRST, rules=Rules(), limit=2, kept=[])
 @example(steps=FREED, rules=Rules(), limit=2, kept=[False, False, True])
 @example(steps=SET_BACK, rules=SMALL, limit=2, kept=[])
 @PROFILE
