@@ -58,6 +58,11 @@ class Sequencing:
         """The state, once started."""
         return self._running().state
 
+    @property
+    def settled(self) -> bool:
+        """Whether the state is one of committed facts: it is not before the start, and while a transaction is open."""
+        return self._sequencer is not None
+
     def _running(self) -> Sequencer:
         if self._sequencer is None:
             message = "the sequencer has not been started, or its last transaction failed"

@@ -49,6 +49,8 @@ from workers.snapshot_sqlite import SqliteSnapshot
 _log = logging.getLogger(__name__)
 _IDLE = 0.05
 _BUSY = 0.001
+_NEVER_IDLE = 5.0
+"""Seconds after which a server that is written to all the time cuts off what erasures have left in its log."""
 _BATCH = 500
 _RETRY = 1.0
 _HOUSEKEEPING = 60.0
@@ -118,7 +120,7 @@ class Embedded:
         self._thread = threading.Thread(target=self._run, name="mnemolog-log")
         # Since when; the process before may have been killed between an erasure and its scrubbing.
         self._to_scrub: int | None = now()
-        self._kept_house = 0.0
+        self._kept_house = self._kept_up = 0.0
         self._suffering = False
 
     # ---- for the face ------------------------------------------------------------------------------------------------
@@ -246,8 +248,9 @@ class Embedded:
             self._waiting.setdefault(waiting.record.headers["ce_id"], deque()).append(waiting)
             if waiting.appended is not None:
                 _settle(waiting.loop, waiting.appended, offset)
-        if not await self._drain(offsets[-1] + 1 if offsets else None) and not arrived:
-            await self._idle()
+        done = await self._drain(offsets[-1] + 1 if offsets else None)
+        if not (done or arrived) or time.monotonic() - self._kept_up > _NEVER_IDLE:
+            await self._keep_up()
 
     async def _drain(self, until: int | None = None) -> bool:
         """Decide and project up to an offset of the commands, or until nothing is left; True if anything was done.
@@ -306,7 +309,9 @@ class Embedded:
             if not waiting:
                 del self._waiting[record.key]
 
-    async def _idle(self) -> None:
+    async def _keep_up(self) -> None:
+        """Do what must be done now and then: when there is time, and also where there never is."""
+        self._kept_up = time.monotonic()
         self._sequencing.save()
         if self._to_scrub is not None and await self.log.scrub():
             self._to_scrub = None

@@ -29,6 +29,7 @@ _FENCED = 12.0
 """Seconds to wait when fenced: twice the group's session. If the partition had gone to another, this work has been
 cancelled by then; if not, nobody else would do it."""
 _SAVE_SECONDS = 5.0
+_ERASE_SECONDS = 0.05
 _MARK_SECONDS = 3_600.0
 """A partition of the fact topic that nothing is written to does not compact: the control record is (design §4)."""
 
@@ -69,22 +70,39 @@ async def sequence(
 
 async def _decide(log: Log, sequencing: Sequencing, condition: Condition, mark_seconds: float, encode: Encode) -> None:
     saved = written = time.monotonic()
+    eraser = asyncio.create_task(_erase(log, sequencing, condition, encode), name="mnemolog-eraser")
+    try:
+        while not eraser.done():
+            transaction = await sequencing.step()
+            condition.works(sequencing.state.position.offset)
+            if transaction is not None:
+                written = time.monotonic()
+                continue  # the log waits a little where there is nothing, so this loop does not spin
+            condition.took()
+            if time.monotonic() - written > mark_seconds:
+                await sequencing.mark()
+                written = time.monotonic()
+            if time.monotonic() - saved > _SAVE_SECONDS:
+                sequencing.save()
+                saved = time.monotonic()
+        await eraser  # whatever has ended it
+    finally:
+        eraser.cancel()
+
+
+async def _erase(log: Log, sequencing: Sequencing, condition: Condition, encode: Encode) -> None:
+    """Propose the next ranges of what is being erased, once those before are decided, and no faster than users notice.
+
+    By the clock: a partition that is written to all the time is never idle, and must forget all the same.
+    """
+    proposed = -1
     while True:
-        transaction = await sequencing.step()
-        condition.works(sequencing.state.position.offset)
-        if transaction is not None:
-            written = time.monotonic()
-            continue  # the log waits a little where there is nothing, so this loop does not spin
-        condition.took()
+        await asyncio.sleep(_ERASE_SECONDS)
+        if not sequencing.settled or sequencing.state.position.offset <= proposed:
+            continue
         condition.erasing = len(sequencing.state.erasing)
-        if proposed := proposals(sequencing.state, secrets.token_bytes, encode):
-            await log.append(condition.partition, proposed)
-        if time.monotonic() - written > mark_seconds:
-            await sequencing.mark()
-            written = time.monotonic()
-        if time.monotonic() - saved > _SAVE_SECONDS:
-            sequencing.save()
-            saved = time.monotonic()
+        if records := proposals(sequencing.state, secrets.token_bytes, encode):
+            proposed = (await log.append(condition.partition, records))[-1]
 
 
 async def project(log: Log, store: Store, condition: Condition, watch: Watch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import struct
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,6 +111,33 @@ def test_guarantee_7_erased_bytes_are_in_no_file(ask: Asked) -> None:
     deadline = time.monotonic() + _PATIENCE
     while (left := files_with(ask.data, *wanted.values())) and time.monotonic() < deadline:
         time.sleep(0.2)
+    assert not left
+
+
+def test_guarantee_7_a_server_that_is_never_idle_forgets_as_well(ask: Asked) -> None:
+    """Memories are added without a pause, so there is never a moment without work: within seconds all the same."""
+    stop = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            ask("POST", "/v1/memories", {"agentID": "a", "invokerID": "busy", "content": f"something else, {number}"})
+
+    memory = ask("POST", "/v1/memories", {"agentID": "a", "invokerID": "b", "content": TEXT})["id"]
+    wanted = forms(TEXT)
+    writers = [threading.Thread(target=write) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    try:
+        ask("DELETE", f"/v1/memories({memory})")
+        deadline = time.monotonic() + _PATIENCE
+        while (left := files_with(ask.data, *wanted.values())) and time.monotonic() < deadline:
+            time.sleep(0.2)
+    finally:
+        stop.set()
+        for writer in writers:
+            writer.join()
     assert not left
 
 

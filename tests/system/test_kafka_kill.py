@@ -32,7 +32,7 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 @pytest.fixture
 def mortal(broker: Broker) -> Cluster:
     """Return topics of two partitions on it."""
-    return replace(Kafka(broker.servers, broker).topics(2), poll=0.02)
+    return replace(Kafka(broker.servers, broker).topics(2), poll=0.02, fetch_wait=20)
 
 
 async def keep_sequencing(running: Sequencers, partition: int, stop: asyncio.Event) -> int:

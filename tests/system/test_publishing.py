@@ -46,7 +46,7 @@ WAIT = 240.0
 @pytest.fixture
 def cluster(kafka: Kafka) -> Cluster:
     """Return topics of four partitions."""
-    return replace(kafka.topics(), poll=0.02)
+    return replace(kafka.topics(), poll=0.02, fetch_wait=20)
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 
 def test_guarantee_2_a_broker_restart_in_the_middle_loses_and_doubles_nothing(broker: Broker, tmp_path: Path) -> None:
     """Killed and started again under a publisher that goes on: each command has its event exactly once, in order."""
-    cluster = replace(Kafka(broker.servers, broker).topics(2), poll=0.02)
+    cluster = replace(Kafka(broker.servers, broker).topics(2), poll=0.02, fetch_wait=20)
     restarted = threading.Event()
 
     def restart() -> None:

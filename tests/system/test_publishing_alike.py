@@ -131,7 +131,7 @@ def test_one_script_gives_the_same_facts_over_http_and_on_kafka(
 ) -> None:
     """Every header and every body, erasure included; and the same outcomes, refusals and repeats among them."""
     here, here_facts = over_http
-    cluster = replace(kafka.topics(), poll=0.02)
+    cluster = replace(kafka.topics(), poll=0.02, fetch_wait=20)
     options = {"tenant": "local", "actor": "anonymous", "topic_prefix": cluster.prefix}
     with Deciding(cluster, tmp_path) as deciding:
         with Publisher(cluster.servers, **options) as agent:
