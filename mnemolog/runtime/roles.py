@@ -74,17 +74,18 @@ async def _decide(log: Log, sequencing: Sequencing, condition: Condition, mark_s
     try:
         while not eraser.done():
             transaction = await sequencing.step()
+            now = time.monotonic()
             condition.works(sequencing.state.position.offset)
+            if now - saved > _SAVE_SECONDS:
+                sequencing.save()
+                saved = now
             if transaction is not None:
-                written = time.monotonic()
+                written = now
                 continue  # the log waits a little where there is nothing, so this loop does not spin
             condition.took()
-            if time.monotonic() - written > mark_seconds:
+            if now - written > mark_seconds:
                 await sequencing.mark()
-                written = time.monotonic()
-            if time.monotonic() - saved > _SAVE_SECONDS:
-                sequencing.save()
-                saved = time.monotonic()
+                written = now
         await eraser  # whatever has ended it
     finally:
         eraser.cancel()
