@@ -142,8 +142,7 @@ class Indexing:
             if not read:
                 condition.took()
             self._indexed[partition].advance(indexer.offset)
-            if not read:
-                await self.loading.scrub()
+            await self.loading.scrub()  # seldom does anything, and must also where there is always more to read
             if not read and not await self._wanted[partition].reached(indexer.offset + 1, _IDLE):
                 continue
             await asyncio.sleep(0 if read else _LOOK)
