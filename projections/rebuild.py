@@ -117,7 +117,8 @@ class Rebuild:
             return Rebuilt(new, compared, tuple(differences), flipped=False)
         for done, partition in enumerate(self._partitions):
             self._told("hand over", done, len(self._partitions))
-            await _until(lambda p=partition: self._versions.move(p, old, new), projectors[partition])  # type: ignore[misc]
+            moved = partial(self._versions.move, partition, old, new)
+            await _until(moved, partial(self._log.end, partition), projectors[partition])
         await self._versions.make_live(new)
         await self._drop(old)
         return Rebuilt(new, compared, tuple(differences), flipped=True)
@@ -127,11 +128,13 @@ class Rebuild:
             self._told(f"drop version {version}", gone, 0)
 
     async def _fill(self, projectors: Sequence[Projector]) -> None:
+        """Fill up to the ends that the log has now: where somebody writes all the time, a last one never comes."""
         ends = [await self._log.end(partition) for partition in self._partitions]
         filling = set(self._partitions)
         while filling:
             for partition in sorted(filling):
-                if not await projectors[partition].step():
+                projector = projectors[partition]
+                if not await projector.step() or projector.checkpoint.offset >= ends[partition]:
                     filling.discard(partition)
             done = sum(min(p.checkpoint.offset, end) for p, end in zip(projectors, ends, strict=True))
             self._told("fill", done, sum(ends))
@@ -158,8 +161,9 @@ class Rebuild:
                 return True
             if before[0] == before[1] and before == await _checkpoints(partition, there, here):
                 return False
-            await _to_the_end(there[1])
-            await _to_the_end(here[1])
+            end = await self._log.end(partition)
+            await _up_to(end, there[1])
+            await _up_to(end, here[1])
         return False
 
     async def _samples(self, partition: int) -> tuple[Sequence[str], Sequence[str]]:
@@ -191,15 +195,15 @@ async def _index(partition: int, name: str, store: Store) -> object:
     return await store.count(partition, name), ends
 
 
-async def _to_the_end(projector: Projector) -> None:
-    while await projector.step():
+async def _up_to(end: int, projector: Projector) -> None:
+    while await projector.step() and projector.checkpoint.offset < end:
         pass
 
 
-async def _until(moved: Callable[[], Awaitable[bool]], projector: Projector) -> None:
+async def _until(moved: Callable[[], Awaitable[bool]], end: Callable[[], Awaitable[int]], projector: Projector) -> None:
     for _ in range(_ATTEMPTS):
         if await moved():
             return
-        await _to_the_end(projector)
+        await _up_to(await end(), projector)
     message = "the new version of the projections never caught up with the live one; try again when less is written"
     raise Unavailable(message)

@@ -80,9 +80,10 @@ class Reindexing:
         filling = set(self._partitions)
         while filling:
             for partition in sorted(filling):
-                if not await indexers[partition].step():
+                indexer = indexers[partition]
+                if not await indexer.step() or indexer.offset >= ends[partition]:
                     filling.discard(partition)
-            done = sum(min(indexer.offset, end) for indexer, end in zip(indexers, ends, strict=True))
+            done = sum(min(one.offset, end) for one, end in zip(indexers, ends, strict=True))
             self._told("fill", done if filling else sum(ends), sum(ends))
 
     async def compare(self, new: Index, old: Index | None) -> Compared:
