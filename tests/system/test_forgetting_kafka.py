@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +16,11 @@ from mnemolog.runtime.process import ServerProcess
 from tests.brokers import Kafka
 from tests.killing.processes import PATIENCE, Deployment, Node
 from tests.servers_redis import RedisServer
+from tests.waiting import until
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 TEXT = "the launch code of the red button is seventeen"
 NAME = "an-invoker-who-leaves"
-
-
-@pytest.fixture
-def redis() -> Iterator[RedisServer]:
-    """Return a Redis of this test's own."""
-    server = RedisServer()
-    yield server
-    server.remove()
 
 
 class Whole:
@@ -86,14 +78,6 @@ def whole(kafka: Kafka, redis: RedisServer, tmp_path: Path) -> Iterator[Whole]:
     found = Whole(kafka, redis, tmp_path)
     yield found
     found.stop()
-
-
-def until(there: Callable[[], bool]) -> None:
-    """Wait for a condition."""
-    deadline = time.monotonic() + PATIENCE
-    while not there():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 def test_guarantee_7_an_erased_owner_leaves_redis_its_files_and_the_usage_log(whole: Whole) -> None:

@@ -6,9 +6,8 @@ import gzip
 import json
 import os
 import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from mnemolog.runtime.process import ServerProcess
 from tests.brokers import Kafka
 from tests.killing.processes import Deployment
 from tests.servers_redis import RedisServer
+from tests.waiting import until
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -82,14 +82,6 @@ def collector() -> Iterator[Collector]:
     made = Collector()
     yield made
     made.close()
-
-
-def until(there: Callable[[], bool]) -> None:
-    """Wait for a condition."""
-    deadline = time.monotonic() + _PATIENCE
-    while not there():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -158,14 +150,6 @@ def test_the_trace_goes_through_the_topics(
     assert request[::2] == ("mnemolog-gateway", "b7ad6b7169203331")
     assert spans["decide memory.add-memory.v1"][::2] == ("mnemolog-sequencer", request[1])
     assert spans["projector memory.memory-added.v1"][::2] == ("mnemolog-projector", request[1])
-
-
-@pytest.fixture
-def redis() -> Iterator[RedisServer]:
-    """Return a Redis of this test's own."""
-    server = RedisServer()
-    yield server
-    server.remove()
 
 
 def test_neither_the_log_nor_figures_nor_spans_hold_what_a_caller_wrote(collector: Collector, tmp_path: Path) -> None:

@@ -6,8 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from tests.killing.processes import PATIENCE, Deployment, Node
 from tests.servers_redis import RedisServer
 from tests.signing import AUTHORITY
 from tests.system.sequencers import everything
+from tests.waiting import until
 from workers.log_kafka import KafkaLog
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
@@ -80,27 +80,11 @@ class Whole:
 
 
 @pytest.fixture
-def redis() -> Iterator[RedisServer]:
-    """Return a Redis of this test's own."""
-    server = RedisServer()
-    yield server
-    server.remove()
-
-
-@pytest.fixture
 def whole(kafka: Kafka, redis: RedisServer, tmp_path: Path) -> Iterator[Whole]:
     """Return a deployment."""
     found = Whole(kafka, redis, tmp_path)
     yield found
     found.stop()
-
-
-def until(there: Callable[[], bool]) -> None:
-    """Wait for a condition."""
-    deadline = time.monotonic() + PATIENCE
-    while not there():
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
 
 
 def remembered(agent: Publisher) -> Outcome:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -13,25 +12,10 @@ import pytest
 from tests.brokers import Kafka
 from tests.killing.processes import PATIENCE, Deployment, Node
 from tests.servers_redis import RedisServer
+from tests.waiting import until
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 ALL = range(4)
-
-
-@pytest.fixture
-def redis() -> Iterator[RedisServer]:
-    """Return a Redis of this test's own."""
-    server = RedisServer()
-    yield server
-    server.remove()
-
-
-def until(there: Callable[[], bool]) -> None:
-    """Wait for a condition."""
-    deadline = time.monotonic() + PATIENCE
-    while not there():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def shared(one: dict[int, str] | None, other: dict[int, str] | None) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,14 +16,6 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 WORKER = [sys.executable, "-m", "mnemolog.runtime.cli", "worker", "all"]
 PATIENCE = 150.0
 """Seconds: the client alone asks 40 for a topic that is not there."""
-
-
-@pytest.fixture
-def redis() -> Iterator[RedisServer]:
-    """Return a Redis of this test's own."""
-    server = RedisServer()
-    yield server
-    server.kill()
 
 
 def test_a_worker_without_its_topics_ends_with_an_error(redis: RedisServer, kafka: Kafka, tmp_path: Path) -> None:
