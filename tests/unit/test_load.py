@@ -20,12 +20,13 @@ def heard(growth: float) -> Heard:
     found = Heard()
     for second in range(400):
         found.requests.append((second, "search memories" if second % 2 else "add memory", 0.001 * (1 + second % 10)))
-        found.memory.append((second, {"serve": int(300 * MIB + growth * second), "kafka": 400 * MIB}))
+        held = {"serve": int(300 * MIB + growth * second), "kafka": 400 * MIB, "redis-server": (10 + second) * MIB}
+        found.memory.append((second, held))
     return found
 
 
 def test_figures_tell_latency_by_kind_and_quarter_and_memory_by_process() -> None:
-    """Percentiles are of what was heard; a flat process is told to be flat."""
+    """Percentiles are of what was heard; a flat process is told to be flat; a server may grow with what it keeps."""
     figures = heard(0).figures(400)
     assert (figures["requests"], figures["requests per second"], figures["errors"]) == (400, 1.0, 0)
     assert figures["latency ms"]["add memory"] == {"count": 200, "p50": 5.0, "p95": 9.0, "p99": 9.0, "max": 9.0}
@@ -50,7 +51,7 @@ def test_the_plot_is_a_picture_with_a_line_for_each_process() -> None:
     """It is well-formed SVG, and its lines have as many points as there were looks."""
     picture = ET.fromstring(heard(1).picture(400, "a title & more"))  # noqa: S314 -- made above
     lines = [element for element in picture.iter() if element.tag.endswith("polyline")]
-    assert [len(line.attrib["points"].split()) for line in lines] == [60, 60, 60, 400, 400]
+    assert [len(line.attrib["points"].split()) for line in lines] == [60, 60, 60, 400, 400, 400]
     assert "a title & more" in "".join(picture.itertext())
 
 
