@@ -55,9 +55,9 @@ _WORDS = (
 def search(path: Path, sizes: Sequence[int] = _SIZES) -> dict[str, float]:
     """Return latencies in milliseconds, rates per second, and ratios to the bare embedder's."""
     models = users_models()
-    run("models", "export", "--models", str(models))
     # A search stands for the end of indexing here, however long that takes on a machine that has other work.
     os.environ |= {"MNEMOLOG_MODEL": PACKAGED, "MNEMOLOG_MODELS": str(models), "MNEMOLOG_SEARCH_WAIT": "300"}
+    run("models", "export", "--models", str(models))
     embedder = OnnxEmbedder(folder_for(PACKAGED, models))
     found: dict[str, float] = {}
     for size in sizes:

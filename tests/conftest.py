@@ -10,6 +10,7 @@ import pytest
 
 from mnemolog.runtime.kafka import prepare_client
 from mnemolog.runtime.process import run
+from projections.models import PACKAGED
 from tests import brokers, qdrants, servers_redis
 from tests.secured import Secured, started
 
@@ -24,7 +25,7 @@ def tenant() -> str:
 def exported_models(pytestconfig: pytest.Config) -> Path:
     """Return the folder with the export of the packaged model, which is made by the first run that needs it."""
     models: Path = pytestconfig.cache.mkdir("models") if pytestconfig.cache else Path("models")
-    run("models", "export", "--models", str(models))
+    run("models", "export", "--model", PACKAGED, "--models", str(models))  # whatever a test's variables say
     return models
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from mnemolog.domain.errors import Unavailable
 from mnemolog.domain.ports import Embedder
-from mnemolog.runtime.config import Settings
+from mnemolog.runtime.config import BadConfiguration, Settings
 from mnemolog.runtime.loading import silence
 from projections.embedding_onnx import OnnxEmbedder, Unusable
 from projections.onnx_export import Refused, export
@@ -93,16 +93,20 @@ class Exporting:
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
-    """Do what `mnemolog models export` asks; return the exit code. Raises Unavailable."""
+    """Do what `mnemolog models export` asks; return the exit code. Raises Unavailable, BadConfiguration."""
+    model = options.model or settings.model
+    if model == "hashing":  # no hub is asked for a model of that name
+        message = "MNEMOLOG_MODEL (or --model) is `hashing`, which is computed and has nothing to export; name a model"
+        raise BadConfiguration(message)
     silence()
     if options.attached:
         os.nice(_LOWEST)
         threading.Thread(target=_end_with_the_pipe, daemon=True).start()
     try:
-        sys.stdout.write(f"{export(options.model or settings.model, settings.exported)}\n")
+        sys.stdout.write(f"{export(model, settings.exported)}\n")
     except (Refused, OSError) as error:
         if not options.attached:
-            message = f"{options.model or settings.model} stays on PyTorch: {error}"
+            message = f"{model} stays on PyTorch: {error}"
             raise Unavailable(message) from error
         sys.stdout.write(f"{error}\n")
         return 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 from collections.abc import Sequence
@@ -9,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mnemolog.runtime.config import Settings
-from mnemolog.runtime.exporting import Exporting
+from mnemolog.runtime.config import BadConfiguration, Settings
+from mnemolog.runtime.exporting import Exporting, run
 
 pytestmark = pytest.mark.unit
 
@@ -60,6 +61,13 @@ def test_what_cannot_be_exported_stays_with_the_reason(tmp_path: Path, caplog: p
         exporting._thread.join()
     assert not any(exporting.embed(["x"])[0])
     assert "stays on PyTorch" in caplog.text
+
+
+def test_what_is_no_model_is_not_asked_for_anywhere(tmp_path: Path) -> None:
+    """`hashing` is computed: there is nothing to export, and no hub hears its name."""
+    options = argparse.Namespace(model=None, attached=False)
+    with pytest.raises(BadConfiguration, match="MNEMOLOG_MODEL"):
+        run(Settings(model="hashing", models=str(tmp_path)), options)
 
 
 def test_a_stop_ends_the_export(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
