@@ -38,6 +38,7 @@ from mnemolog.domain.session_commands import (
     SessionTarget,
 )
 from mnemolog.domain.space import ByUser, CreateSpace, NewSpace
+from mnemolog.runtime import interpreter
 from mnemolog.runtime.folder import Folder
 from projections.dump_sqlite import SqliteDump
 from projections.projector import Projector, project
@@ -154,6 +155,7 @@ async def _filled(folder: Folder, wanted: int) -> None:
 
 
 if __name__ == "__main__":
+    interpreter.set_up()
     with tempfile.TemporaryDirectory(prefix="mnemolog-bench-") as here:
         figures = audit(Path(here), int(sys.argv[1]) if len(sys.argv) > 1 else FACTS)
     sys.stdout.write(json.dumps(figures, indent=2) + "\n")

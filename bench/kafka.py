@@ -50,7 +50,6 @@ _SEQUENCED = "single-event commands sequenced per second"
 async def measure(servers: str, folder: Path) -> dict[str, float]:
     """Return figures by name."""
     prepare_client()
-    interpreter.set_up()
     settings = Settings(kafka=servers, topic_prefix=f"bench-{uuid.uuid4().hex[:8]}.")
     make = argparse.Namespace(verb="create", replication=0, min_insync=0, json=False)
     await topics.run(settings, make, sys.stderr.write)
@@ -200,6 +199,7 @@ def kafka(folder: Path, servers: str | None = None) -> dict[str, float]:
 
 def main() -> None:
     """Measure and print JSON."""
+    interpreter.set_up()
     with tempfile.TemporaryDirectory() as folder:
         print(json.dumps(kafka(Path(folder), *sys.argv[1:2]), indent=2))
 

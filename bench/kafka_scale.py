@@ -32,6 +32,7 @@ from mnemolog.domain.session_commands import (
     SessionTarget,
 )
 from mnemolog.domain.space import ByUser, CreateSpace, NewSpace
+from mnemolog.runtime import interpreter
 from mnemolog.runtime.kafka import prepare_client
 from tests.brokers import Kafka
 from tests.killing.processes import Deployment, Node
@@ -76,6 +77,7 @@ def kafka_scale(folder: Path, facts: int = _FACTS) -> dict[str, float]:
 
 def main() -> None:
     """Measure and print JSON."""
+    interpreter.set_up()
     with tempfile.TemporaryDirectory(prefix="mnemolog-bench-") as base:
         print(json.dumps(kafka_scale(Path(base), *(int(facts) for facts in sys.argv[1:2])), indent=2))
 

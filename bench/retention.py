@@ -40,6 +40,7 @@ from mnemolog.domain.session_commands import (
 )
 from mnemolog.domain.space import ByUser, CreateSpace, NewSpace
 from mnemolog.domain.streams import own_id
+from mnemolog.runtime import interpreter
 from mnemolog.runtime.embedded import Embedded
 from mnemolog.runtime.folder import Folder, now
 from projections import names
@@ -245,6 +246,7 @@ async def run(data: Path, count: int, only: str | None) -> None:
 
 def main() -> None:
     """Read the options and run."""
+    interpreter.set_up()
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--memories", type=int, default=100_000)
     parser.add_argument("--data", type=Path)

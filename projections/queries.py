@@ -12,7 +12,7 @@ import asyncio
 import heapq
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from mnemolog.domain.due import Category
 from mnemolog.domain.ids import parse_id, partition_of, slot_in, slot_of
@@ -31,6 +31,7 @@ from mnemolog.domain.reads import (
     SessionFilter,
     SessionRow,
     SpaceRow,
+    Thing,
     TokenRow,
 )
 from mnemolog.domain.record import Position
@@ -143,9 +144,15 @@ class StoreQueries:
         """Count a tenant's memories or messages that were created before an instant."""
         return await StoreDue(self._store, self._partitions).older(tenant, category, before)
 
-    async def live(self, tenant: str, kind: Literal["session", "space"], identifier: str) -> bool:
-        """Tell whether the tenant has such a session or space that is not hidden."""
-        return await StoreDue(self._store, self._partitions).row(tenant, kind, identifier) is not None
+    async def live(self, tenant: str, kind: Thing, identifier: str) -> bool:
+        """Tell whether the tenant has such a thing that is not hidden."""
+        match kind:
+            case "memory":
+                return await self.memory(tenant, identifier) is not None
+            case "message":
+                return await self.message(tenant, identifier) is not None
+            case "session" | "space":
+                return await StoreDue(self._store, self._partitions).row(tenant, kind, identifier) is not None
 
     async def count_spaces(self, tenant: str) -> int:
         """Count all of the tenant's spaces that are not hidden."""

@@ -48,15 +48,13 @@ def hmac_sha256(key: bytes, message: bytes) -> bytes:
 
     OpenSSL 3 looks its algorithm up anew for each, which takes several times as long as the hashing.
     """
-    block = key.ljust(_BLOCK, b"\0")
-    inner = hashlib.sha256(block.translate(_INNER) + message).digest()
-    return hashlib.sha256(block.translate(_OUTER) + inner).digest()
+    inner, outer = _padded(key)
+    return hashlib.sha256(outer + hashlib.sha256(inner + message).digest()).digest()
 
 
 def keyed_sha256(key: bytes) -> Callable[[bytes], bytes]:
     """Return `hmac_sha256` for one key: what depends on the key alone is hashed once."""
-    block = key.ljust(_BLOCK, b"\0")
-    inner, outer = hashlib.sha256(block.translate(_INNER)), hashlib.sha256(block.translate(_OUTER))
+    inner, outer = map(hashlib.sha256, _padded(key))
 
     def keyed(message: bytes) -> bytes:
         one, two = inner.copy(), outer.copy()
@@ -65,6 +63,11 @@ def keyed_sha256(key: bytes) -> Callable[[bytes], bytes]:
         return two.digest()
 
     return keyed
+
+
+def _padded(key: bytes) -> tuple[bytes, bytes]:
+    block = key.ljust(_BLOCK, b"\0")
+    return block.translate(_INNER), block.translate(_OUTER)
 
 
 def slot_of(*parts: str) -> int:

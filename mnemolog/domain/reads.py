@@ -179,6 +179,9 @@ class WholeErased(NamedTuple):
     done: bool
 
 
+Thing = Literal["memory", "message", "session", "space"]
+
+
 class Queries(Protocol):
     """Reads of the projections. What is not the tenant's (or, for spaces, the user's) does not exist (guarantee 8).
 
@@ -242,8 +245,8 @@ class Queries(Protocol):
         """Count a tenant's memories or messages that were created before an instant."""
         ...
 
-    async def live(self, tenant: str, kind: Literal["session", "space"], identifier: str) -> bool:
-        """Tell whether the tenant has such a session or space, whoever's it is, that is not hidden."""
+    async def live(self, tenant: str, kind: Thing, identifier: str) -> bool:
+        """Tell whether the tenant has such a thing, whoever's it is, that is not hidden."""
         ...
 
     async def count_spaces(self, tenant: str) -> int:

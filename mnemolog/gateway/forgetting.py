@@ -35,6 +35,7 @@ from mnemolog.gateway.sap import RETENTION
 from mnemolog.gateway.shapes import Shape, schema_of, take
 
 _MAY_NOT = "this client may not decide about its tenant's data; it was created with --no-admin"
+_MANY = {"memory": "memories", "message": "messages", "session": "sessions", "space": "spaces"}
 _CATEGORIES: tuple[tuple[Category, str], ...] = (("memories", "memory_days"), ("messages", "message_days"))
 
 
@@ -76,14 +77,9 @@ async def preview_erasure(call: Call) -> Response:
     asked = _named(take(ERASURE, await intake.document(call)))
     tenant, queries = call.asker.tenant, call.face.queries
     counts: dict[str, int | str] = {"kind": asked.kind, "asOf": to_text(call.face.clock())}
-    identifier = asked.id or ""
     match asked.kind:
-        case "memory":
-            counts["memories"] = int(await queries.memory(tenant, identifier) is not None)
-        case "message":
-            counts["messages"] = int(await queries.message(tenant, identifier) is not None)
-        case "session" | "space" as kind:
-            counts[f"{kind}s"] = int(await queries.live(tenant, kind, identifier))
+        case "memory" | "message" | "session" | "space" as kind:
+            counts[_MANY[kind]] = int(await queries.live(tenant, kind, asked.id or ""))
         case "owner" | "tenant" as kind:
             wanted = Filter(asked.agent, asked.invoker)
             counts["memories"] = await queries.count_memories(tenant, wanted)

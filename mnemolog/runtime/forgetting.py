@@ -96,13 +96,8 @@ async def _would_go(held: Operator, options: argparse.Namespace) -> dict[str, in
                 counts["spaces"] = await queries.count_spaces(tenant)
             counts["usage records"] = await held.usage.count(UsageWanted(tenant, wanted.agent, wanted.invoker))
             return counts
-        case "memory":
-            rows: list[object] = [await queries.memory(tenant, identifier) for identifier in options.ids]
-        case "message":
-            rows = [await queries.message(tenant, identifier) for identifier in options.ids]
         case kind:
             return {kind: sum([await queries.live(tenant, kind, identifier) for identifier in options.ids])}
-    return {options.kind: sum(row is not None for row in rows)}
 
 
 async def _erased(held: Operator, options: argparse.Namespace, bar: Bar) -> dict[str, int]:

@@ -294,9 +294,10 @@ class World:
         return await (self.count_memories if category == "memories" else self.count_messages)(tenant, Filter())
 
     async def live(self, tenant: str, kind: str, identifier: str) -> bool:
-        """Tell whether a session or space is there."""
+        """Tell whether something is there."""
+        marks = {"memory": "content", "message": "role", "session": "space", "space": "user"}
         row = self._mine(tenant, identifier)
-        return row is not None and ("space" if kind == "session" else "user") in row
+        return row is not None and marks[kind] in row
 
     async def count_spaces(self, tenant: str) -> int:
         """Count the tenant's spaces."""
