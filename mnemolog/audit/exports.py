@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from mnemolog.audit.found import Found
+from mnemolog.audit.manifests import manifest_text, parsed_manifest
 from mnemolog.audit.moment import Moment
 from mnemolog.audit.reading import Facts, pages
 from mnemolog.audit.walk import Walk
@@ -53,20 +54,12 @@ class Manifest:
 
     def text(self) -> bytes:
         """Return the manifest file."""
-        return canonical.canonical({"format": FORMAT, **{name: getattr(self, name) for name in self.__slots__}})
+        return manifest_text(FORMAT, self)
 
     @classmethod
     def parse(cls, raw: bytes) -> Self:
         """Read a manifest. Raises Malformed."""
-        try:
-            said = canonical.loads(raw)
-            kind = said.pop("format")
-            if kind == FORMAT:
-                return cls(**said)
-        except (ValueError, TypeError, KeyError, AttributeError):
-            kind = "something else"
-        message = f"the manifest is of {kind}; this version reads {FORMAT}"
-        raise Malformed(message)
+        return parsed_manifest(FORMAT, cls, raw)
 
 
 async def export(

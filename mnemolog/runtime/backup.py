@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Self
 
 from mnemolog.audit.erasures import write
-from mnemolog.domain import canonical
-from mnemolog.domain.errors import Corrupt, Malformed, Unavailable
+from mnemolog.audit.manifests import manifest_text, parsed_manifest
+from mnemolog.domain.errors import Corrupt, Unavailable
 from mnemolog.domain.times import to_text
 from mnemolog.runtime.audited import existing
 from mnemolog.runtime.bar import Bar
@@ -52,20 +52,12 @@ class Manifest:
 
     def text(self) -> bytes:
         """Return the manifest file."""
-        return canonical.canonical({"format": FORMAT, **{name: getattr(self, name) for name in self.__slots__}}) + b"\n"
+        return manifest_text(FORMAT, self) + b"\n"
 
     @classmethod
     def parse(cls, raw: bytes) -> Self:
         """Read a manifest. Raises Malformed."""
-        try:
-            said = canonical.loads(raw)
-            kind = said.pop("format")
-            if kind == FORMAT:
-                return cls(**said)
-        except (ValueError, TypeError, KeyError, AttributeError):
-            kind = "something else"
-        message = f"the manifest is of {kind}; this version reads {FORMAT}"
-        raise Malformed(message)
+        return parsed_manifest(FORMAT, cls, raw)
 
 
 def backup(settings: Settings, options: argparse.Namespace) -> int:
