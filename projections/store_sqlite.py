@@ -36,7 +36,7 @@ VERSION = "2"
 """Of the views: another version's rows are dropped, and projected again from the log."""
 
 _MAX = (1 << 63) - 1
-_FEW = 4
+_FEW = 16
 _T = TypeVar("_T")
 
 

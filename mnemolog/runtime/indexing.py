@@ -21,11 +21,13 @@ from mnemolog.runtime.folder import Folder
 from mnemolog.runtime.loading import Loading, serving_embedder
 from mnemolog.runtime.progress import Progress
 from mnemolog.runtime.watching import Watch
-from projections.vectors import Indexer
+from projections.vectors import BATCH, Indexer
 
 _log = logging.getLogger(__name__)
 _IDLE = 0.2
-_LOOK = 0.01
+_LOOK = 0.002
+_GATHER = 0.05
+"""Seconds that texts may wait for others, unless somebody searches: a batch takes little longer than one alone."""
 _RETRY = 1.0
 _PATIENCE = 2.0
 """Seconds that a batch may take to end at the stop; what is cut off is indexed again at the next start."""
@@ -66,7 +68,7 @@ class Indexing:
     ) -> None:
         """Take what to follow and how to load the model and the index.
 
-        `projected` wakes the one partition of an embedded server; elsewhere, searches wake the one that they wait for.
+        `projected` wakes the one partition of an embedded server; searches wake the one that they wait for.
         """
         self._followed = followed
         self._begun = begun
@@ -74,8 +76,8 @@ class Indexing:
         self.conditions = [Condition(partition) for partition in range(partitions)]
         self._watch = watch or Watch()
         self._indexed = [Progress() for _ in range(partitions)]
-        self._wanted = [Progress() if projected is None else projected for _ in range(partitions)]
-        self._woken = projected is None
+        self._asked = [Progress() for _ in range(partitions)]
+        self._projected = projected
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mnemolog-vectors")
 
@@ -91,8 +93,7 @@ class Indexing:
 
     async def indexed(self, partition: int, offset: int, seconds: float) -> bool:
         """Wait until the index has come to a fact offset."""
-        if self._woken:
-            self._wanted[partition].advance(offset)
+        self._asked[partition].advance(offset)
         return await self._indexed[partition].reached(offset, seconds)
 
     # ---- the thread --------------------------------------------------------------------------------------------------
@@ -143,6 +144,13 @@ class Indexing:
                 condition.took()
             self._indexed[partition].advance(indexer.offset)
             await self.loading.scrub()  # seldom does anything, and must also where there is always more to read
-            if not read and not await self._wanted[partition].reached(indexer.offset + 1, _IDLE):
-                continue
-            await asyncio.sleep(0 if read else _LOOK)
+            if read < BATCH:
+                await self._more(partition, indexer.offset + 1, found=read > 0)
+
+    async def _more(self, partition: int, offset: int, *, found: bool) -> None:
+        """Wait for more facts, and a little for others behind them; who searches up to `offset` waits for neither."""
+        asked = self._asked[partition]
+        if not found and not await (self._projected or asked).reached(offset, _IDLE):
+            return
+        if await asked.reached(offset, _GATHER) and not found:
+            await asyncio.sleep(_LOOK)  # asked for, but it may not have arrived here yet
