@@ -7,7 +7,6 @@ time is taken is embedded as always.
 from __future__ import annotations
 
 import asyncio
-import http.client
 import json
 import os
 import random
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from bench.core import record_of
+from bench.line import Line
 from mnemolog.domain.memory import AddMemory, NewMemory, Owner
 from mnemolog.domain.ports import Embedder, Point, Scope
 from mnemolog.domain.rules import Rules
@@ -219,23 +219,21 @@ def _resident(pid: int) -> float:
 
 def _client(server: ServerProcess) -> _Client:
     made = run_json("clients", "create", "--tenant", _TENANT, "--data", str(server.data))
-    connection = http.client.HTTPConnection(server.url.removeprefix("http://"))
     form = {"grant_type": "client_credentials", "client_id": made["id"], "client_secret": made["secret"]}
-    headers = {"Content-Type": "application/x-www-form-urlencoded"}
-    connection.request("POST", "/oauth/token", urllib.parse.urlencode(form), headers)
-    return _Client(server.url, json.loads(connection.getresponse().read())["access_token"])
+    line = Line(server.url, "")
+    answered = line.ask(line.request("POST", "/oauth/token", urllib.parse.urlencode(form)))
+    return _Client(Line(server.url, f"Bearer {json.loads(answered)['access_token']}"))
 
 
 class _Client:
     """One keep-alive connection on the SAP face, for the memories of one invoker."""
 
-    def __init__(self, url: str, token: str, invoker: str = _INVOKER) -> None:
-        self._url, self._token, self._invoker = url, token, invoker
-        self._connection = http.client.HTTPConnection(url.removeprefix("http://"))
+    def __init__(self, line: Line, invoker: str = _INVOKER) -> None:
+        self._line, self._invoker = line, invoker
 
     def again(self, invoker: str | None = None) -> _Client:
         """Return another connection."""
-        return _Client(self._url, self._token, invoker or self._invoker)
+        return _Client(self._line.again(), invoker or self._invoker)
 
     def add(self, text: str) -> None:
         """Keep a memory."""
@@ -246,12 +244,4 @@ class _Client:
         assert self._post("/v1/memories/search", {"query": text, "threshold": 0.0, "top": 10})["value"]
 
     def _post(self, path: str, body: dict[str, Any]) -> Any:
-        body = {"agentID": _AGENT, "invokerID": self._invoker, **body}
-        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
-        self._connection.request("POST", path, json.dumps(body), headers)
-        answer = self._connection.getresponse()
-        text = answer.read()
-        if answer.status not in {http.client.OK, http.client.CREATED}:
-            message = f"{answer.status}: {text.decode()}"
-            raise RuntimeError(message)
-        return json.loads(text)
+        return self._line.json("POST", path, {"agentID": _AGENT, "invokerID": self._invoker, **body})
