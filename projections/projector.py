@@ -8,8 +8,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from mnemolog.domain.codec import decode_fact
 from mnemolog.domain.fact import Fact
@@ -55,6 +57,15 @@ def whole_commands(records: Sequence[FactRecord], limit: int) -> Sequence[FactRe
     return records
 
 
+class _Prepared(NamedTuple):
+    """A batch: its records, what they ask of the views, how far these are then, and whether more lies behind it."""
+
+    records: Sequence[FactRecord]
+    ops: Sequence[Op]
+    checkpoint: Checkpoint
+    more: bool
+
+
 class Projector:
     """Keeps one partition's views; owned by one task."""
 
@@ -65,6 +76,7 @@ class Projector:
         self._partition = partition
         self._applied = applied
         self._at: Checkpoint | None = None
+        self._ahead: _Prepared | None = None
         self._told = 0
 
     @property
@@ -77,14 +89,35 @@ class Projector:
         while True:
             if self._at is None:
                 self._at = await self._store.checkpoint(self._partition) or Checkpoint(0, START)
-            records = whole_commands(await self._log.facts(self._partition, self._at.offset, BATCH), BATCH)
-            if records:
+            batch, self._ahead = self._ahead or await self._prepared(self._at), None
+            if batch is not None:
                 begun = time.monotonic()
-                await self._apply(*_batch(records, self._at))
-                self._applied(records, time.monotonic() - begun)
-                return len(records)
+                await self._apply_and_prepare(batch)
+                self._applied(batch.records, time.monotonic() - begun)
+                return len(batch.records)
             if await self._at_the_end(self._at):
                 return 0
+
+    async def _prepared(self, at: Checkpoint) -> _Prepared | None:
+        """Read the facts behind a checkpoint and make ops of them; None where there is none."""
+        read = await self._log.facts(self._partition, at.offset, BATCH)
+        records = whole_commands(read, BATCH)
+        return _Prepared(records, *_batch(records, at), more=len(read) == BATCH) if records else None
+
+    async def _apply_and_prepare(self, batch: _Prepared) -> None:
+        """Apply a batch; where more lies behind it, the next is prepared while the store works."""
+        if not batch.more:
+            await self._apply(batch.ops, batch.checkpoint)
+            return
+        preparing = asyncio.create_task(self._prepared(batch.checkpoint))
+        try:
+            await self._apply(batch.ops, batch.checkpoint)
+        except BaseException:
+            preparing.cancel()
+            await asyncio.wait([preparing])
+            raise
+        following = await preparing
+        self._ahead = following if self._at is not None else None
 
     async def _at_the_end(self, at: Checkpoint) -> bool:
         """Tell whether nothing is left to read and the store still has all that was applied.

@@ -178,7 +178,7 @@ class Rebuild:
                     if isinstance(op, Put):
                         rows.add(op.key)
                     elif isinstance(op, Rank):
-                        indexes.add(op.index)
+                        indexes.add(op.into)
         return sorted(rows), sorted(indexes)
 
 

@@ -92,7 +92,7 @@ def ranked(ops: Sequence[Op]) -> list[str]:
 class _Row:
     places: Places
     before: Places
-    fields: dict[str, str] = field(default_factory=dict)
+    fields: dict[str, str | bytes] = field(default_factory=dict)
     dropped: bool = False
     made: bool = False
 
@@ -155,15 +155,17 @@ def _change(row: _Row) -> list[str | bytes]:
     change: list[str | bytes] = [text for pair in row.fields.items() for text in pair]
     moved = bool(row.places) if row.dropped else row.places != row.before
     if moved or (row.made and not change and not row.places):
-        change += [MARK, canonical.text(row.places) if row.places else b""]
+        change += [MARK, canonical.plain(row.places) if row.places else b""]
     return change
 
 
-def _text(value: Any) -> str:
-    """Return a value's JSON text; most values are numbers or nothing, and need no encoder."""
+def _text(value: Any) -> str | bytes:
+    """Return a value's JSON text; most values are numbers, nothing, or text, and need no encoder of ours."""
     if value is None:
         return "null"
-    return str(value) if type(value) is int else canonical.text(value)
+    if type(value) is int:
+        return str(value)
+    return canonical.plain(value) if type(value) is str else canonical.dumps(value)
 
 
 def _places(mark: bytes | None) -> Places:

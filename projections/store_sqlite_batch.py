@@ -76,7 +76,7 @@ class Batch:
             by_number[number].stood[family] = (index, score)
         for row in by_number.values():
             row.places = dict(row.stood)
-        names = {op.index for op in ops if isinstance(op, Rank)}
+        names = {op.into for op in ops if isinstance(op, Rank)}
         self._indexes.update(each(self._db, "SELECT name, id FROM view_indexes WHERE name IN", names))
         for name in names - self._indexes.keys():
             made = self._db.execute("INSERT INTO view_indexes (name, size) VALUES (?, 0)", (name,)).lastrowid or 0

@@ -12,30 +12,26 @@ A view never sees what was there before: neither an update nor `Erased` says it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+class Put(NamedTuple):
     """Merge `fields` (JSON values) into the row `key`."""
 
     key: str
     fields: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Rank:
-    """Place the row `key` in `index` with `score`; within `family` it has this place only."""
+class Rank(NamedTuple):
+    """Place the row `key` in the index `into` with `score`; within `family` it has this place only."""
 
     key: str
     family: str
-    index: str
+    into: str
     score: int
 
 
-@dataclass(frozen=True, slots=True)
-class Rescore:
+class Rescore(NamedTuple):
     """Give the row `key` another score in the index of `family` that it stands in, if any."""
 
     key: str
@@ -43,16 +39,14 @@ class Rescore:
     score: int
 
 
-@dataclass(frozen=True, slots=True)
-class Unrank:
+class Unrank(NamedTuple):
     """Take the row `key` out of the index of `family` that it stands in, if any."""
 
     key: str
     family: str
 
 
-@dataclass(frozen=True, slots=True)
-class Drop:
+class Drop(NamedTuple):
     """Remove the row `key` and all its places."""
 
     key: str

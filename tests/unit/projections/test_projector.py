@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from mnemolog.domain.errors import Malformed
+from mnemolog.domain.errors import Malformed, Unavailable
 from mnemolog.domain.ops import Op
 from mnemolog.domain.ports import Applied, Checkpoint
 from mnemolog.domain.record import CONTROL_KEY, START, FactRecord, Position
@@ -33,6 +33,23 @@ class Watched(MemoryStore):
     async def apply(self, partition: int, follows: int, ops: Sequence[Op], checkpoint: Checkpoint) -> Applied:
         """Apply, and remember."""
         self.ends.append(checkpoint.offset)
+        return await super().apply(partition, follows, ops, checkpoint)
+
+
+class Failing(MemoryStore):
+    """A store whose n-th batch it does not take at first, after it has waited."""
+
+    def __init__(self, when: int) -> None:
+        """Take which."""
+        super().__init__()
+        self._left = when
+
+    async def apply(self, partition: int, follows: int, ops: Sequence[Op], checkpoint: Checkpoint) -> Applied:
+        """Apply, or raise."""
+        await asyncio.sleep(0)
+        self._left -= 1
+        if self._left == 0:
+            raise Unavailable
         return await super().apply(partition, follows, ops, checkpoint)
 
 
@@ -169,6 +186,30 @@ def test_nothing_is_claimed_of_a_store_that_was_lost() -> None:
     assert pipeline.projectors[0].checkpoint == Checkpoint(0, START)
     assert step(pipeline.projectors[0]) == 2
     assert pipeline.projectors[0].checkpoint == Checkpoint(2, Position(0, 2))
+
+
+@pytest.mark.parametrize("when", [1, 2, 3])
+def test_what_was_prepared_ahead_is_as_if_it_was_read_anew(when: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that fails, or that is lost, while the next batch is ready: no fact is left out, none applied twice."""
+    monkeypatch.setattr("projections.projector.BATCH", 3)
+    pipeline = Pipeline()
+    pipeline.say(*(add_memory(str(n)) for n in range(12)))
+    failing = Failing(when)
+    projector = Projector(pipeline.log, failing)
+    for _ in range(when - 1):
+        assert step(projector) == 3
+    with pytest.raises(Unavailable):
+        step(projector)
+    while step(projector):
+        pass
+    assert views(failing) == rebuilt(pipeline)
+    projector = Projector(pipeline.log, lost := MemoryStore())
+    for _ in range(when):
+        assert step(projector) == 3
+    vars(lost).update(vars(MemoryStore()))
+    while step(projector):
+        pass
+    assert views(lost) == rebuilt(pipeline)
 
 
 def test_a_new_projector_goes_on_from_the_stores_checkpoint() -> None:
