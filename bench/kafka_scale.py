@@ -11,12 +11,13 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-import httpx
 
 from bench.core import record_of
 from bench.kafka import quantiles
+from bench.line import Line
 from deploy.stack.kafka import Broker
 from mnemolog.domain.ids import partition_of
 from mnemolog.domain.memory import AddMemory, NewMemory, Owner
@@ -46,6 +47,7 @@ from workers.snapshot_sqlite import SqliteSnapshot
 _COMMANDS = 12_000
 _WRITES = 600
 _PER_SECOND = 100
+_LINES = 16
 _FACTS = 1_000_000
 _EVENTS = 200
 
@@ -66,7 +68,7 @@ def kafka_scale(folder: Path, facts: int = _FACTS) -> dict[str, float]:
         (folder / "gateway").mkdir()
         with Deployment(kafka, redis, folder / "gateway", ("sequencer", "projector")) as deployment:
             for _ in range(3):  # a broker that has just started compiles its own code for some thousand requests
-                written = asyncio.run(_writes(deployment.gateways[0].url))
+                written = _writes(deployment.gateways[0].url)
         figures |= written
         figures |= asyncio.run(_warm(kafka.topics(1), folder, facts))
     finally:
@@ -119,27 +121,36 @@ async def _spread(cluster: Cluster, redis: RedisServer, folder: Path) -> float:
     return _COMMANDS / took
 
 
-async def _writes(url: str) -> dict[str, float]:
+def _writes(url: str) -> dict[str, float]:
     """Write through a gateway at a steady rate: an answer means that every read shows it."""
+    line = Line(url, "")
+
+    def write(number: int) -> bytes:
+        body = {"agentID": f"a{number % 50}", "invokerID": "i", "content": f"memory {number}"}
+        return line.request("POST", "/v1/memories", body)
+
+    bare = _steadily(line, lambda _: line.request("GET", "/health/live"))
+    written = _steadily(line, write)
+    named = {f"write to readable at {_PER_SECOND}/s, {which}, ms": ms for which, ms in quantiles(written).items()}
+    return named | {f"bare request at {_PER_SECOND}/s, {which}, ms": ms for which, ms in quantiles(bare).items()}
+
+
+def _steadily(line: Line, prepared: Callable[[int], bytes]) -> list[float]:
+    """Send requests when they are due, over as many connections as that takes; return ms from due to answered."""
     took: list[float] = []
-    bare: list[float] = []
+    begun = time.perf_counter()
 
-    async def timed(into: list[float], http: httpx.AsyncClient, method: str, path: str, **more: object) -> None:
-        begun = time.perf_counter()
-        (await http.request(method, url + path, **more)).raise_for_status()  # type: ignore[arg-type]
-        into.append((time.perf_counter() - begun) * 1_000)
+    def some(first: int) -> None:
+        mine = line.again()
+        for number in range(first, _WRITES, _LINES):
+            due = begun + number / _PER_SECOND
+            time.sleep(max(0.0, due - time.perf_counter()))
+            mine.ask(prepared(number))
+            took.append((time.perf_counter() - due) * 1_000)
 
-    async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
-        for into, method, path in ((bare, "GET", "/health/live"), (took, "POST", "/v1/memories")):
-            begun, tasks = time.perf_counter(), list[asyncio.Task[None]]()
-            for number in range(_WRITES):
-                await asyncio.sleep(max(0.0, begun + number / _PER_SECOND - time.perf_counter()))
-                body = {"agentID": f"a{number % 50}", "invokerID": "i", "content": f"memory {number}"}
-                more = {"json": body} if method == "POST" else {}
-                tasks.append(asyncio.create_task(timed(into, http, method, path, **more)))
-            await asyncio.gather(*tasks)
-    written = {f"write to readable at {_PER_SECOND}/s, {which}, ms": ms for which, ms in quantiles(took).items()}
-    return written | {f"bare request at {_PER_SECOND}/s, {which}, ms": ms for which, ms in quantiles(bare).items()}
+    with ThreadPoolExecutor(_LINES) as threads:
+        list(threads.map(some, range(_LINES)))
+    return took
 
 
 async def _warm(cluster: Cluster, folder: Path, facts: int) -> dict[str, float]:
