@@ -8,12 +8,15 @@ import time
 import uuid
 from pathlib import Path
 
-from mnemolog.domain.codec import Envelope, encode_command
+from mnemolog.domain import canonical, chain
+from mnemolog.domain.codec import Envelope, canonical_part, decode_command, encode_command
+from mnemolog.domain.fact import SEALED
 from mnemolog.domain.ids import slot_in
 from mnemolog.domain.record import CommandRecord
 from mnemolog.domain.routing import slot_of_command
 from mnemolog.domain.rules import Rules
-from mnemolog.domain.schema import Command
+from mnemolog.domain.schema import Command, sent
+from mnemolog.domain.session import EventAppended
 from mnemolog.domain.session_commands import (
     AppendEvents,
     CreateSession,
@@ -34,6 +37,7 @@ from workers.snapshot_sqlite import SqliteSnapshot
 _COMMANDS = 2_000
 _BATCHES = 20
 _COMMITS = 200
+_ROUNDS = 5
 _TENANT, _USER = "bench", "u"
 
 
@@ -76,8 +80,31 @@ async def _measure(folder: Folder) -> dict[str, float]:
         "single-event commands sequenced per second": round(_COMMANDS / single),
         "events sequenced per second, batches of 200": round(_BATCHES * 200 / batched),
         "facts projected per second": round(_COMMANDS / projected),
+        "fixed work of a single-event command (read, check, spell, hash), µs": round(fixed_work(target, event), 1),
         "bare durable SQLite commits per second": round(1e3 * _COMMITS / sum(bare_commits(folder.path / "bare.db"))),
     }
+
+
+def fixed_work(target: SessionTarget, event: NewEvent) -> float:
+    """Return the µs that the bytes of a command and of its fact take alone, whatever is decided.
+
+    The command is read and checked; its part and its fact's value are spelled; salt, digest, commitment, link and chain
+    are made. No state, no decision, no log: what the format itself costs (design §4, §8).
+    """
+    record = record_of(AppendEvents(target=target, parts=(event,)))
+    sealed = [f"{name} of some length" for name in SEALED]
+    took = []
+    for _ in range(_ROUNDS):
+        start = time.perf_counter()
+        for _ in range(_COMMANDS):
+            envelope = decode_command(record)
+            salted = chain.salt(envelope.secret, "bench/session/019a9bd4-5c80-8a2f-9e41-6f0c2b7d8e13@0")
+            digest = chain.digest(salted, canonical_part(envelope.command.parts[0]))
+            made = EventAppended(body=event.body, type=event.type, emitter=sent(event.emitter), tokens=5)
+            value = canonical.dumps({"salt": salted.hex(), "digest": digest.hex(), "body": sent(made)})
+            chain.extend(salted, chain.link(sealed, chain.commitment(value)))
+        took.append((time.perf_counter() - start) / _COMMANDS * 1e6)
+    return min(took)
 
 
 def record_of(command: Command) -> CommandRecord:

@@ -70,6 +70,7 @@ def search(path: Path, sizes: Sequence[int] = _SIZES) -> dict[str, float]:
         try:
             client = _client(server)
             found |= {f"{size:,} memories: {name}": value for name, value in _searches(client, embedder).items()}
+            found[f"{size:,} memories: bare scan of as many vectors, p50 ms"] = _scan(size, embedder.dimension)
             if size == min(sizes):
                 found |= _adding(client, embedder)
             found[f"{size:,} memories: resident memory of the server, MiB"] = _resident(server.pid)
@@ -138,6 +139,14 @@ def _searches(client: _Client, embedder: Embedder) -> dict[str, float]:
             statistics.median(one / other for one, other in zip(together, alone, strict=True)), 2
         ),
     }
+
+
+def _scan(size: int, dimension: int) -> float:
+    """Return what numpy needs for as many scalar products and the best ten of them: what no exact search beats."""
+    draws = np.random.default_rng(0)
+    rows = draws.normal(size=(size, dimension)).astype(np.float32)
+    queries = draws.normal(size=(_QUERIES, dimension)).astype(np.float32)
+    return _ms(statistics.median(_seconds(lambda query=query: np.argpartition(rows @ query, -10)) for query in queries))
 
 
 def _embed_one(embedder: Embedder) -> Callable[[str], object]:
