@@ -114,11 +114,12 @@ class Plan:
         """Return the commands: rows that go, rows that change, then each index once or in a few parts."""
         leave: dict[str, list[bytes]] = {}
         enter: dict[str, list[bytes]] = {}
-        gone = [names.row(key) for key, row in self._rows.items() if row.dropped]
+        rows = names.rows
+        gone = [rows + key for key, row in self._rows.items() if row.dropped]
         yield from (("UNLINK", *part) for part in _parts(gone))
         for key, row in self._rows.items():
             if change := _change(row):
-                yield ("HSET", names.row(key), *change)
+                yield ("HSET", rows + key, *change)
             name = key.encode()
             left = row.before.values() if row.before else ()
             for index, score in set(left).difference(row.places.values()) if left else ():
