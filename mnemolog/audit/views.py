@@ -139,10 +139,12 @@ def _of_row(row: StoredRow, folded: Folded) -> str:
     wanted = folded.rows.get(row.key)
     if wanted is None:
         return f"row {row.key} is there, but the log knows of no such thing"
-    if canonical.canonical(wanted) != canonical.canonical(row.fields):
-        fields = sorted(name for name in wanted.keys() | row.fields.keys() if not _same(wanted, row.fields, name))
-        return f"row {row.key} differs from the log in {', '.join(fields)}"
-    if dict(row.places) != folded.places.get(row.key, {}):
+    if row.said != canonical.text(wanted):  # not the very text: written in another order, or as something else
+        there = row.fields
+        if canonical.canonical(wanted) != canonical.canonical(there):
+            fields = sorted(name for name in wanted.keys() | there.keys() if not _same(wanted, there, name))
+            return f"row {row.key} differs from the log in {', '.join(fields)}"
+    if row.places != folded.places.get(row.key, {}):
         return f"row {row.key} does not stand where the log puts it"
     return ""
 
