@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from itertools import groupby
-from operator import itemgetter
 from typing import Any
 
 from mnemolog.domain.ports import Checkpoint
@@ -18,7 +16,6 @@ _PLACES = (
     'SELECT r.id, p.family, i.name, p.score FROM view_rows r JOIN view_places p ON p."row" = r.id'
     ' LEFT JOIN view_indexes i ON i.id = p."index"'
 )
-_NONE: tuple[None, Iterator[Any]] = (None, iter(()))
 
 
 class SqliteDump:
@@ -48,13 +45,13 @@ class SqliteDump:
         # One statement for all places instead of one a row. Both see the same batch of the projector: a connection
         # keeps what it reads of as long as one of its statements is not done.
         rows = self._db.execute(f"{_ROWS} ORDER BY id")
-        of_rows = groupby(self._db.execute(f"{_PLACES} ORDER BY r.id"), itemgetter(0))
-        of, standing = next(of_rows, _NONE)
+        places = self._db.execute(f"{_PLACES} ORDER BY r.id")
+        following = next(places, None)
         for identifier, key, fields in rows:
-            mine: Iterable[Any] = ()
-            if of == identifier:
-                mine = list(standing)
-                of, standing = next(of_rows, _NONE)
+            mine = []
+            while following is not None and following[0] == identifier:
+                mine.append(following)
+                following = next(places, None)
             yield StoredRow(key, fields, _places(mine))
 
     async def indexes(self, partition: int, only: Sequence[str] | None = None) -> AsyncIterator[StoredIndex]:

@@ -187,7 +187,7 @@ class State:
         """
         changed = self._new_owned.get(owner, {})
         if not changed and owner in self._unowned:
-            return ()
+            return []
         clean = self._clean(owner, changed, limit, lambda count, above: self._snapshot.owned(owner, count, above))
         if not clean and not changed:
             if len(self._unowned) >= _HOT_STREAMS:

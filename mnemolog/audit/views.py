@@ -36,17 +36,26 @@ class Folded:
 
     def take(self, fact: Fact) -> None:
         """Fold one fact."""
+        rows, all_places = self.rows, self.places
         for op in self._project(fact):
             match op:
                 case Put(key, fields):
-                    self.rows.setdefault(key, {}).update(fields)
+                    if key in rows:
+                        rows[key].update(fields)
+                    else:
+                        rows[key] = dict(fields)
                     self.dropped.pop(key, None)
                 case Rank(key, family, index, score):
-                    self.rows.setdefault(key, {})
-                    self.places.setdefault(key, {})[family] = (index, score)
+                    if key not in rows:
+                        rows[key] = {}
+                    if key in all_places:
+                        all_places[key][family] = (index, score)
+                    else:
+                        all_places[key] = {family: (index, score)}
                 case Rescore(key, family, score):
-                    if family in self.places.get(key, ()):
-                        self.places[key][family] = (self.places[key][family][0], score)
+                    places = all_places.get(key, {})
+                    if family in places:
+                        places[family] = (places[family][0], score)
                 case Unrank(key, family):
                     self.places.get(key, {}).pop(family, None)
                 case Drop(key):
