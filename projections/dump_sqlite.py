@@ -10,7 +10,6 @@ from mnemolog.domain.ports import Checkpoint
 from mnemolog.domain.record import Position
 from mnemolog.domain.stored import StoredIndex, StoredRow
 
-
 _ROWS = "SELECT id, key, fields FROM view_rows"
 _PLACES = (
     'SELECT r.id, p.family, i.name, p.score FROM view_rows r JOIN view_places p ON p."row" = r.id'

@@ -71,7 +71,7 @@ CREATE TABLE IF NOT EXISTS state_owned (owner BLOB, ordinal INTEGER, stream TEXT
 CREATE INDEX IF NOT EXISTS state_written_subject ON state_written (stream, subject);
 """
 _AT_ONCE = (1, 8, 64, 400)
-"""How many commands, or streams, a statement asks for: few forms of it, so that they stay prepared, and at most 999 values."""
+"""How many commands or streams a statement asks for: few forms, so that they stay prepared, and at most 999 values."""
 _KNOWN = (
     "SELECT w.slot, w.command FROM (VALUES %s) AS asked"
     " CROSS JOIN state_window AS w ON w.slot = asked.column1 AND w.command = asked.column2"
@@ -172,9 +172,9 @@ class SqliteSnapshot:
         )
         names = {*changed.streams, *(name for name, _ in changed.tokens), *(name for name, _ in changed.written)}
         numbers = self._numbers(names)
-        keys = (((mark,), value and (value,)) for mark, value in changed.keys.items())
+        keys = (((mark,), None if value is None else (value,)) for mark, value in changed.keys.items())
         _replace(self._db, "state_keys VALUES (?, ?)", "state_keys WHERE mark = ?", keys)
-        groups = (((message,), stream and (stream,)) for message, stream in changed.groups.items())
+        groups = (((message,), None if stream is None else (stream,)) for message, stream in changed.groups.items())
         _replace(self._db, "state_groups VALUES (?, ?)", "state_groups WHERE message = ?", groups)
         _replace(
             self._db,

@@ -164,7 +164,7 @@ class Derive:
         if slot >= 0 and at > self._torn[slot] and command.value is None:
             following = max((int(r.headers["ordinal"]) + 1 for r in records), default=0)
             self._torn[slot] = self._tear(slot, at, max(at, following), at)
-        foreign = any([record.headers["rules"] not in self._by_hash for record in records])
+        foreign = not self._by_hash.keys() >= {record.headers["rules"] for record in records}
         if slot < 0 or command.value is None or foreign or at <= self._torn[slot]:
             for record in records:
                 self._fold(record)

@@ -56,5 +56,5 @@ class Fact(NamedTuple):
     offset: int = 0
 
     def at(self, offset: int) -> Self:
-        """Return the fact as it stands at an offset of the log: `_replace` takes twice as long, and each one is read."""
+        """Return the fact as it stands at an offset of the log; `_replace` would take twice as long."""
         return type(self)(*self[:-1], offset)
