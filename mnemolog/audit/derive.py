@@ -31,7 +31,8 @@ from mnemolog.domain.record import CONTROL_KEY, CommandRecord, FactRecord, Posit
 from mnemolog.domain.rules import Rules
 
 _PAGE = 500
-_SAVE_AT = 4_000
+_SAVE_AT = 20_000
+"""Seldom, as a stream that has changed twice is then saved once; yet some 30 MB of what is new are all that is held."""
 
 
 class Folding(Seen, Protocol):
