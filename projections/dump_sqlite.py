@@ -6,10 +6,15 @@ import sqlite3
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import Any
 
-from mnemolog.domain import canonical
 from mnemolog.domain.ports import Checkpoint
 from mnemolog.domain.record import Position
 from mnemolog.domain.stored import StoredIndex, StoredRow
+
+_ROWS = "SELECT id, key, fields FROM view_rows"
+_PLACES = (
+    'SELECT r.id, p.family, i.name, p.score FROM view_rows r JOIN view_places p ON p."row" = r.id'
+    ' LEFT JOIN view_indexes i ON i.id = p."index"'
+)
 
 
 class SqliteDump:
@@ -31,15 +36,22 @@ class SqliteDump:
     async def rows(self, partition: int, only: Sequence[str] | None = None) -> AsyncIterator[StoredRow]:
         """Yield rows with their places."""
         del partition
-        found: Iterable[tuple[int, str, str]] = self._db.execute("SELECT id, key, fields FROM view_rows")
         if only is not None:
-            found = _each(self._db, "SELECT id, key, fields FROM view_rows WHERE key = ?", only)
-        for identifier, key, fields in found:
-            sql = 'SELECT p.family, i.name, p.score FROM view_places p LEFT JOIN view_indexes i ON i.id = p."index"'
-            places = self._db.execute(sql + ' WHERE p."row" = ?', (identifier,))
-            yield StoredRow(
-                key, canonical.reread(fields), {family: (index or "", score) for family, index, score in places}
-            )
+            for identifier, key, fields in _each(self._db, f"{_ROWS} WHERE key = ?", only):
+                places = self._db.execute(f"{_PLACES} WHERE r.id = ?", (identifier,))
+                yield StoredRow(key, fields, _places(places))
+            return
+        # One statement for all places instead of one a row. Both see the same batch of the projector: a connection
+        # keeps what it reads of as long as one of its statements is not done.
+        rows = self._db.execute(f"{_ROWS} ORDER BY id")
+        places = self._db.execute(f"{_PLACES} ORDER BY r.id")
+        following = next(places, None)
+        for identifier, key, fields in rows:
+            mine = []
+            while following is not None and following[0] == identifier:
+                mine.append(following)
+                following = next(places, None)
+            yield StoredRow(key, fields, _places(mine))
 
     async def indexes(self, partition: int, only: Sequence[str] | None = None) -> AsyncIterator[StoredIndex]:
         """Yield indexes with their members."""
@@ -50,6 +62,10 @@ class SqliteDump:
         for identifier, name, size in found:
             members = self._db.execute('SELECT score, key FROM view_places WHERE "index" = ?', (identifier,))
             yield StoredIndex(name, members.fetchall(), size)
+
+
+def _places(found: Iterable[tuple[int, str, str | None, int]]) -> dict[str, tuple[str, int]]:
+    return {family: (index or "", score) for _, family, index, score in found}
 
 
 def _each(database: sqlite3.Connection, sql: str, values: Iterable[str]) -> Iterator[tuple[int, str, Any]]:

@@ -105,7 +105,7 @@ class SqliteLog:
         sql = f'SELECT {fields} FROM commands WHERE "offset" > ? ORDER BY "offset" LIMIT ?'  # noqa: S608 -- ours
         rows = self._quick.execute(sql, (start, limit))
         return [
-            CommandRecord(key, canonical.reread(headers), value, at, time) for at, key, headers, value, time in rows
+            CommandRecord(key, canonical.headers(headers), value, at, time) for at, key, headers, value, time in rows
         ]
 
     async def bounds(self, partition: int) -> tuple[int, int]:
@@ -267,4 +267,4 @@ def _at(record: FactRecord, offset: int) -> FactRecord:
 
 def _fact(row: tuple[int, str, str, bytes | None]) -> FactRecord:
     at, key, headers, value = row
-    return FactRecord(key, canonical.reread(headers), value, at)
+    return FactRecord(key, canonical.headers(headers), value, at)

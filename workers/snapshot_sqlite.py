@@ -14,7 +14,7 @@ import hashlib
 import logging
 import secrets
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -71,13 +71,14 @@ CREATE TABLE IF NOT EXISTS state_owned (owner BLOB, ordinal INTEGER, stream TEXT
 CREATE INDEX IF NOT EXISTS state_written_subject ON state_written (stream, subject);
 """
 _AT_ONCE = (1, 8, 64, 400)
-"""How many commands a statement asks for: few forms of it, so that they stay prepared, and at most 999 values."""
+"""How many commands or streams a statement asks for: few forms, so that they stay prepared, and at most 999 values."""
 _KNOWN = (
     "SELECT w.slot, w.command FROM (VALUES %s) AS asked"
     " CROSS JOIN state_window AS w ON w.slot = asked.column1 AND w.command = asked.column2"
 )
 """CROSS JOIN, so that each command is looked up: for `IN (VALUES …)` SQLite reads the whole window."""
 _TABLES = ("meta", "slots", "streams", "keys", "groups", "tokens", "window", "written", "erasing", "owned")
+_NUMBERS = "SELECT name, id FROM state_streams WHERE name IN"
 _STREAM = "(SELECT id FROM state_streams WHERE name = ?)"
 _WRITTEN = "SELECT version, subject, ordinal, link, command, nth, time FROM state_written"
 
@@ -170,16 +171,16 @@ class SqliteSnapshot:
             ((name, _pack_stream(row)) for name, row in changed.streams.items()),
         )
         names = {*changed.streams, *(name for name, _ in changed.tokens), *(name for name, _ in changed.written)}
-        numbers = {name: self._one("SELECT id FROM state_streams WHERE name = ?", name) for name in names}
-        _replace(self._db, "state_keys (mark, value) VALUES (?, ?)", "state_keys WHERE mark = ?", changed.keys)
-        _replace(
-            self._db, "state_groups (message, stream) VALUES (?, ?)", "state_groups WHERE message = ?", changed.groups
-        )
+        numbers = self._numbers(names)
+        keys = (((mark,), None if value is None else (value,)) for mark, value in changed.keys.items())
+        _replace(self._db, "state_keys VALUES (?, ?)", "state_keys WHERE mark = ?", keys)
+        groups = (((message,), None if stream is None else (stream,)) for message, stream in changed.groups.items())
+        _replace(self._db, "state_groups VALUES (?, ?)", "state_groups WHERE message = ?", groups)
         _replace(
             self._db,
             "state_tokens VALUES (?, ?, ?, ?, ?)",
             "state_tokens WHERE stream = ? AND sequence = ?",
-            {(numbers[name], sequence): row for (name, sequence), row in changed.tokens.items()},
+            (((numbers.get(name), sequence), row) for (name, sequence), row in changed.tokens.items()),
         )
         many(
             "INSERT OR REPLACE INTO state_window VALUES (?, ?, ?, ?)",
@@ -192,14 +193,27 @@ class SqliteSnapshot:
             self._db,
             "state_written VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             "state_written WHERE stream = ? AND version = ?",
-            {(numbers[name], version): row and row[1:] for (name, version), row in changed.written.items()},
+            (((numbers.get(name), version), row and row[1:]) for (name, version), row in changed.written.items()),
         )
-        waits = {name: () if waiting else None for name, waiting in changed.erasing.items()}
+        waits = (((name,), () if waiting else None) for name, waiting in changed.erasing.items())
         _replace(self._db, "state_erasing VALUES (?)", "state_erasing WHERE stream = ?", waits)
-        owned = {at: row and row[1:] for at, row in changed.owned.items()}
+        owned = ((at, row and row[1:]) for at, row in changed.owned.items())
         _replace(self._db, "state_owned VALUES (?, ?, ?, ?)", "state_owned WHERE owner = ? AND ordinal = ?", owned)
         for slot in {slot for slot, _ in changed.acceptances}:
-            self._prune(slot)
+            # Each acceptance has an ordinal of its own: below so many of them none has left the window.
+            if slot not in changed.slots or changed.slots[slot].ordinal > self._rules.window_size:
+                self._prune(slot)
+
+    def _numbers(self, names: Iterable[str]) -> dict[str, int]:
+        """Return the numbers that these streams have in the tables."""
+        found: dict[str, int] = {}
+        left: list[str | None] = list(names)
+        while left:
+            size = _lot(len(left))
+            some, left = left[:size], left[size:]
+            marks = ", ".join("?" * size)
+            found.update(self._rows(f"{_NUMBERS} ({marks})", *some, *[None] * (size - len(some))))
+        return found
 
     def _prune(self, slot: int) -> None:
         self._db.execute(
@@ -255,7 +269,7 @@ class SqliteSnapshot:
         found: set[tuple[int, str]] = set()
         left = list(commands)
         while left:
-            size = next((size for size in _AT_ONCE if size >= len(left)), _AT_ONCE[-1])
+            size = _lot(len(left))
             some, left = left[:size], left[size:]
             some += some[:1] * (size - len(some))
             found.update(self._rows(_KNOWN % ",".join(["(?,?)"] * size), *(value for at in some for value in at)))
@@ -311,16 +325,26 @@ class SqliteSnapshot:
         self._db.execute("INSERT OR REPLACE INTO state_meta VALUES (?, ?)", (name, value))
 
 
-def _replace(database: sqlite3.Connection, into: str, where: str, changed: dict[Any, Any]) -> None:
-    """Insert or replace what has a row, delete what has None."""
-    puts = [_flat(key) + _flat(row) for key, row in changed.items() if row is not None]
-    drops = [_flat(key) for key, row in changed.items() if row is None]
+_Values = tuple[Any, ...]
+
+
+def _replace(
+    database: sqlite3.Connection, into: str, where: str, changed: Iterable[tuple[_Values, _Values | None]]
+) -> None:
+    """Insert or replace what has, behind its key, a row; delete what has None."""
+    puts: list[_Values] = []
+    drops: list[_Values] = []
+    for key, row in changed:
+        if row is None:
+            drops.append(key)
+        else:
+            puts.append(key + row)
     database.executemany(f"INSERT OR REPLACE INTO {into}", puts)
     database.executemany(f"DELETE FROM {where}", drops)  # noqa: S608 -- the texts are this module's own
 
 
-def _flat(value: Any) -> tuple[Any, ...]:
-    return tuple(value) if isinstance(value, tuple) else (value,)
+def _lot(count: int) -> int:
+    return next((size for size in _AT_ONCE if size >= count), _AT_ONCE[-1])
 
 
 def _pack_stream(row: Stream) -> bytes:

@@ -105,6 +105,7 @@ class State:
         self._new_written: dict[str, dict[int, Written | None]] = {}
         self._new_owned: dict[bytes, dict[int, Owned | None]] = {}
         self._passed: dict[object, int] = {}
+        self._unowned: set[bytes] = set()
         self._fresh: set[tuple[int, str]] = set()
 
     def expect(self, commands: Sequence[tuple[int, str]]) -> None:
@@ -180,9 +181,18 @@ class State:
         return [row for row in fresh if row] + list(self._snapshot.written_versions(stream, clean))
 
     def owned(self, owner: bytes, limit: int) -> Sequence[Owned]:
-        """Return the first things, by ordinal, that go with an owner."""
+        """Return the first things, by ordinal, that go with an owner; that there is nothing is remembered.
+
+        Every change of a memory asks whether an erasure of its owner is under way, and there hardly ever is one.
+        """
         changed = self._new_owned.get(owner, {})
+        if not changed and owner in self._unowned:
+            return []
         clean = self._clean(owner, changed, limit, lambda count, above: self._snapshot.owned(owner, count, above))
+        if not clean and not changed:
+            if len(self._unowned) >= _HOT_STREAMS:
+                self._unowned.clear()
+            self._unowned.add(owner)
         return sorted((*clean, *(row for row in changed.values() if row)), key=lambda row: row.ordinal)[:limit]
 
     def _clean(
@@ -248,4 +258,5 @@ class State:
             self._hot.clear()
         self._hot.update(self._new.streams)
         self._new = empty_delta()
+        self._unowned.difference_update(self._new_owned)
         self._new_written, self._new_owned, self._passed, self._fresh = {}, {}, {}, set()

@@ -218,11 +218,15 @@ class Walk:
         if ordinal < walked.tree.size or ordinal in walked.waiting:
             self._found.wrong(f"fact {key}: ordinal {ordinal} of slot {slot} is there twice")
             return
-        walked.waiting[ordinal] = link
-        while (following := walked.waiting.pop(walked.tree.size, None)) is not None:
+        if ordinal != walked.tree.size:
+            walked.waiting[ordinal] = link
+            return
+        following: bytes | None = link
+        while following is not None:
             walked.tree.append(following)
-            if walked.tree.size in self._heads.get(slot, ()):
+            if slot in self._heads and walked.tree.size in self._heads[slot]:
                 walked.roots[walked.tree.size] = walked.tree.root()
+            following = walked.waiting.pop(walked.tree.size, None) if walked.waiting else None
 
     def _erasure(self, name: str, slot: int, ordinal: int, value: bytes) -> None:
         """Take from an `Erased` what it keeps of facts that are not there any more."""

@@ -216,6 +216,8 @@ def evolve(seen: Seen, state: AccessState | None, fact: Fact, delta: Delta) -> A
 
 def credential_mark(seen: Seen, payload: Payload) -> bytes:
     """Return the mark of the credential that a fact is about, empty for other facts."""
+    if not payload.TYPE.startswith("access."):  # asked of every fact, and nearly none is about one
+        return b""
     match payload:
         case ClientCreated(client=client) | ClientRevoked(client=client):
             return seen.mark("client", client)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from math import isinf
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from pydantic_core import from_json, to_json
 
@@ -80,8 +80,21 @@ def reread(raw: bytes | str) -> Any:
 
     The parser beside pydantic takes a third of the time; it keeps no strings, and gives up on what is nested most.
     """
+    return _reread(raw, "none")
+
+
+def headers(raw: str) -> dict[str, str]:
+    """Read a record's headers, that `text` has written. Raises ValueError.
+
+    Their names are ours, and few: the parser keeps a string of each, instead of making twenty of them for each record.
+    """
+    read: dict[str, str] = _reread(raw, "keys")
+    return read
+
+
+def _reread(raw: bytes | str, kept: Literal["none", "keys"]) -> Any:
     try:
-        return from_json(raw, cache_strings="none")
+        return from_json(raw, cache_strings=kept)
     except ValueError:
         return _REREADER.decode(raw if isinstance(raw, str) else raw.decode())
 

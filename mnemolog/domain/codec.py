@@ -198,7 +198,7 @@ def decode_fact(record: FactRecord, *, linked: bool = True) -> Fact:
     Raises Malformed; also for a type that this code does not know, which nobody may skip.
     """
     if not linked and isinstance(record.meant, Fact):
-        return record.meant._replace(offset=record.offset)
+        return record.meant.at(record.offset)
     headers = record.headers
     try:
         kind = FACTS[headers["ce_type"]]

@@ -280,9 +280,9 @@ def append(seen: Seen, case: Case, command: AppendEvents) -> Decision:
     if refused := _foreign_emitter(seen, state, (event.emitter for event in command.parts)):
         return refused
     name = _stream(case, command.target)
-    drafts = [_appended(name, state.next + i, event, i, case.rules) for i, event in enumerate(command.parts)]
-    tokens = sum(_tokens(event.body, case.rules) for event in command.parts)
-    return drafts + executed(name, counted(state, state.events + len(drafts), state.tokens + tokens))
+    tokens = [_tokens(event.body, case.rules) for event in command.parts]
+    drafts = [_appended(name, state.next + i, event, i, tokens[i]) for i, event in enumerate(command.parts)]
+    return drafts + executed(name, counted(state, state.events + len(drafts), state.tokens + sum(tokens)))
 
 
 def change_events(seen: Seen, case: Case, command: UpdateEvents) -> Decision:
@@ -363,10 +363,8 @@ def _unchangeable(token: Token | None, change: EventChange) -> Rejected | None:
     return None
 
 
-def _appended(name: str, sequence: int, event: NewEvent, part: int, rules: Rules) -> Draft:
-    payload = EventAppended(
-        body=event.body, type=event.type, emitter=sent(event.emitter), tokens=_tokens(event.body, rules)
-    )
+def _appended(name: str, sequence: int, event: NewEvent, part: int, tokens: int) -> Draft:
+    payload = EventAppended(body=event.body, type=event.type, emitter=sent(event.emitter), tokens=tokens)
     return Draft(name, entry(sequence), payload, part)
 
 

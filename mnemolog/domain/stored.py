@@ -5,17 +5,29 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from mnemolog.domain import canonical
 from mnemolog.domain.ports import Checkpoint, Scope
 
 Places = Mapping[str, tuple[str, int]]
 
 
 class StoredRow(NamedTuple):
-    """A row as a store has it: `places` by family, as index and score."""
+    """A row as a store has it: `said` are its fields, or their JSON as it lies there; `places` by family.
+
+    A text that is as it should be need not be read to be compared.
+    """
 
     key: str
-    fields: Mapping[str, Any]
+    said: Mapping[str, Any] | str
     places: Places
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """The row's fields. Raises ValueError for a text that is no JSON."""
+        if isinstance(self.said, Mapping):
+            return self.said
+        fields: Mapping[str, Any] = canonical.reread(self.said)
+        return fields
 
 
 class StoredIndex(NamedTuple):

@@ -329,6 +329,23 @@ def test_a_file_that_cannot_take_a_save_keeps_the_one_before(database: sqlite3.C
     save(snapshot, slots={5: Slot(4, 9)})
 
 
+def test_what_comes_to_an_owner_of_nothing_is_seen(reopen: Callable[[], Snapshot]) -> None:
+    """A state remembers that there was nothing: until something comes, before it is saved and after."""
+    state, mine = State(reopen()), b"o" * 16
+    row = Owned(5, "acme/memory/a", "a")
+    assert list(state.owned(mine, 9)) == list(state.owned(mine, 9)) == []
+    come, gone = empty_delta(), empty_delta()
+    come.owned[mine, 5], gone.owned[mine, 5] = row, None
+    state.apply(come)
+    assert list(state.owned(mine, 9)) == [row]
+    state.save()
+    assert list(state.owned(mine, 9)) == [row]
+    state.apply(gone)
+    assert list(state.owned(mine, 9)) == []
+    state.save()
+    assert list(state.owned(mine, 9)) == []
+
+
 def test_what_is_owned_comes_back_in_the_order_of_its_ordinals(reopen: Callable[[], Snapshot]) -> None:
     """Of one owner, the first ones, without what has been removed since."""
     mine, other = b"m" * 16, b"o" * 16

@@ -60,15 +60,19 @@ async def _made(path: Path, seed: int, rounds: int, told: Callable[[int], None])
     await log.close()
 
 
-def verify(path: Path, heads: Sequence[Head] = ()) -> tuple[Verified, Folded]:
+def _in_memory() -> State:
+    return State(MemorySnapshot(KEY))
+
+
+def verify(path: Path, heads: Sequence[Head] = (), state: Callable[[], State] = _in_memory) -> tuple[Verified, Folded]:
     """Verify a database, its views too."""
-    return asyncio.run(_verified(path, heads))
+    return asyncio.run(_verified(path, heads, state))
 
 
-async def _verified(path: Path, heads: Sequence[Head]) -> tuple[Verified, Folded]:
+async def _verified(path: Path, heads: Sequence[Head], state: Callable[[], State]) -> tuple[Verified, Folded]:
     log, views = SqliteLog(path, lambda: 0), connect(path, durable=False)
     try:
-        check = Check(1, lambda: State(MemorySnapshot(KEY)), project, candidates(Rules()), SqliteDump(views), heads)
+        check = Check(1, state, project, candidates(Rules()), SqliteDump(views), heads)
         return await verified(log, 0, check)
     finally:
         views.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from mnemolog.audit import derive
 from mnemolog.audit.derive import candidates
 from mnemolog.audit.found import Found
 from mnemolog.audit.verify import Check, verified
@@ -22,10 +24,12 @@ from projections.dump_sqlite import SqliteDump
 from projections.projector import Projector, project
 from projections.store_sqlite import SqliteStore
 from tests.given import KEY, NOON
+from tests.unit.audit import scenes
 from tests.wishes import add_memory, delete_memory, update_memory
 from workers.log_sqlite import SqliteLog, connect
 from workers.sequencing import Sequencing
 from workers.snapshot_memory import MemorySnapshot
+from workers.snapshot_sqlite import SqliteSnapshot
 from workers.state import State
 
 pytestmark = pytest.mark.unit
@@ -113,3 +117,20 @@ def test_what_happens_meanwhile_is_no_difference(tmp_path: Path, erasing: bool) 
         await folder.log.close()
 
     asyncio.run(told())
+
+
+@pytest.mark.parametrize("save_at", [0, 12])
+def test_a_state_that_is_saved_on_the_way_derives_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save_at: int
+) -> None:
+    """Whatever is still in memory, and whatever in the snapshot, when a command is decided again."""
+    path = tmp_path / "m.db"
+    scenes.make(path, 12, 600)
+    whole, _ = scenes.verify(path)
+    monkeypatch.setattr(derive, "_SAVE_AT", save_at)
+    saved, _ = scenes.verify(
+        path, state=lambda: State(SqliteSnapshot(sqlite3.connect(":memory:", isolation_level=None), Rules()))
+    )
+    assert whole.found == Found()
+    assert whole.derived > 50
+    assert saved == whole

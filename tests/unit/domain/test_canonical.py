@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnemolog.domain.canonical import NESTING_LIMIT, canonical, dumps, loads, plain, text
+from mnemolog.domain.canonical import NESTING_LIMIT, canonical, dumps, headers, loads, plain, text
 from mnemolog.domain.codec import Envelope, decode_command, encode_command
 from tests.wishes import add_memory
 
@@ -92,6 +92,13 @@ def test_guarantee_10_nesting_has_a_limit_of_its_own(opening: str, closing: str)
         with pytest.raises(ValueError, match="nested more than"):
             loads(nested(levels))
     assert len(loads("[" + "[]," * 999 + "[]]")) == 1_000
+
+
+def test_headers_that_somebody_has_broken_are_read_as_they_are() -> None:
+    """An audit says what is wrong with them; reading is no place to fail."""
+    assert headers('{"stream":"s","ce_id":"\\ud800"}') == {"stream": "s", "ce_id": "\ud800"}
+    with pytest.raises(ValueError, match="Expecting"):
+        headers("{")
 
 
 def test_what_may_be_read_may_be_carried_by_a_command() -> None:
