@@ -14,10 +14,10 @@ import hashlib
 import logging
 import secrets
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgpack
 
@@ -47,6 +47,7 @@ from mnemolog.domain.errors import Corrupt, Unavailable
 from mnemolog.domain.record import START, Position
 from mnemolog.domain.rules import Rules
 from workers.log_sqlite import connect
+from workers.state import Loaded
 
 _log = logging.getLogger(__name__)
 _BODIES: tuple[type[Body], ...] = (
@@ -71,13 +72,24 @@ CREATE TABLE IF NOT EXISTS state_owned (owner BLOB, ordinal INTEGER, stream TEXT
 CREATE INDEX IF NOT EXISTS state_written_subject ON state_written (stream, subject);
 """
 _AT_ONCE = (1, 8, 64, 400)
-"""How many commands a statement asks for: few forms of it, so that they stay prepared, and at most 999 values."""
-_KNOWN = (
-    "SELECT w.slot, w.command FROM (VALUES %s) AS asked"
+"""How many things a statement asks for: few forms of it, so that they stay prepared, and at most 999 values."""
+_ROWS = 2_000
+"""How many facts one question about several streams may bring: a stream may have any number."""
+_ACCEPTED = (
+    "SELECT w.slot, w.command, w.ordinal, w.row FROM (VALUES %s) AS asked"
     " CROSS JOIN state_window AS w ON w.slot = asked.column1 AND w.command = asked.column2"
 )
 """CROSS JOIN, so that each command is looked up: for `IN (VALUES …)` SQLite reads the whole window."""
+_OWNERS = (
+    "SELECT asked.column1 FROM (VALUES %s) AS asked"
+    " WHERE EXISTS (SELECT 1 FROM state_owned WHERE owner = asked.column1)"
+)
+_LOADED = (
+    "SELECT s.name, s.row, w.version, w.subject, w.ordinal, w.link, w.command, w.nth, w.time FROM state_streams AS s"
+    " LEFT JOIN state_written AS w ON w.stream = s.id WHERE s.name IN (%s) ORDER BY s.name, w.version LIMIT ?"
+)
 _TABLES = ("meta", "slots", "streams", "keys", "groups", "tokens", "window", "written", "erasing", "owned")
+_Asked = TypeVar("_Asked")
 _STREAM = "(SELECT id FROM state_streams WHERE name = ?)"
 _WRITTEN = "SELECT version, subject, ordinal, link, command, nth, time FROM state_written"
 
@@ -169,8 +181,7 @@ class SqliteSnapshot:
             "INSERT INTO state_streams (name, row) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET row = excluded.row",
             ((name, _pack_stream(row)) for name, row in changed.streams.items()),
         )
-        names = {*changed.streams, *(name for name, _ in changed.tokens), *(name for name, _ in changed.written)}
-        numbers = {name: self._one("SELECT id FROM state_streams WHERE name = ?", name) for name in names}
+        numbers = self._numbers({name for name, _ in (*changed.tokens, *changed.written)})
         _replace(self._db, "state_keys (mark, value) VALUES (?, ?)", "state_keys WHERE mark = ?", changed.keys)
         _replace(
             self._db, "state_groups (message, stream) VALUES (?, ?)", "state_groups WHERE message = ?", changed.groups
@@ -182,7 +193,9 @@ class SqliteSnapshot:
             {(numbers[name], sequence): row for (name, sequence), row in changed.tokens.items()},
         )
         many(
-            "INSERT OR REPLACE INTO state_window VALUES (?, ?, ?, ?)",
+            # An ordinal is one command's for ever: what an erasure has changed stays where it is, in the index as well.
+            "INSERT OR REPLACE INTO state_window VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (slot, ordinal) DO UPDATE SET row = excluded.row",
             (
                 (slot, row.ordinal, command, msgpack.packb((row.time, row.facts)))
                 for (slot, command), row in changed.acceptances.items()
@@ -199,7 +212,17 @@ class SqliteSnapshot:
         owned = {at: row and row[1:] for at, row in changed.owned.items()}
         _replace(self._db, "state_owned VALUES (?, ?, ?, ?)", "state_owned WHERE owner = ? AND ordinal = ?", owned)
         for slot in {slot for slot, _ in changed.acceptances}:
-            self._prune(slot)
+            # Each acceptance has an ordinal of its own: fewer ordinals than the window holds leave nothing over.
+            if slot not in changed.slots or changed.slots[slot].ordinal > self._rules.window_size:
+                self._prune(slot)
+
+    def _numbers(self, names: Iterable[str]) -> dict[str, int | None]:
+        """Return the number that stands for each stream's name in other tables."""
+        numbers: dict[str, int | None] = dict.fromkeys(names)
+        for some in _lots(list(numbers)):
+            sql = f"SELECT name, id FROM state_streams WHERE name IN ({_marks(some)})"  # noqa: S608 -- question marks
+            numbers.update(self._rows(sql, *some))
+        return numbers
 
     def _prune(self, slot: int) -> None:
         self._db.execute(
@@ -244,21 +267,34 @@ class SqliteSnapshot:
         """Return an acceptance."""
         sql = "SELECT ordinal, row FROM state_window WHERE slot = ? AND command = ?"
         rows = self._rows(sql, slot, command)
-        if not rows:
-            return None
-        ordinal, row = rows[0]
-        time, facts = msgpack.unpackb(row)
-        return Acceptance(ordinal, time, tuple(Answered(*fact) for fact in facts))
+        return _acceptance(*rows[0]) if rows else None
 
-    def accepted(self, commands: Sequence[tuple[int, str]]) -> set[tuple[int, str]]:
-        """Return those of these commands, each with its slot, that have an acceptance."""
-        found: set[tuple[int, str]] = set()
-        left = list(commands)
-        while left:
-            size = next((size for size in _AT_ONCE if size >= len(left)), _AT_ONCE[-1])
-            some, left = left[:size], left[size:]
-            some += some[:1] * (size - len(some))
-            found.update(self._rows(_KNOWN % ",".join(["(?,?)"] * size), *(value for at in some for value in at)))
+    def acceptances(self, commands: Sequence[tuple[int, str]]) -> dict[tuple[int, str], Acceptance]:
+        """Return those acceptances of these commands, each with its slot, that there are."""
+        found: dict[tuple[int, str], Acceptance] = {}
+        for some in _lots(commands):
+            values = (value for at in some for value in at)
+            for slot, command, ordinal, row in self._rows(_ACCEPTED % ",".join(["(?,?)"] * len(some)), *values):
+                found[slot, command] = _acceptance(ordinal, row)
+        return found
+
+    def loaded(self, names: Sequence[str]) -> dict[str, Loaded]:
+        """Return those of these streams that there are, with all their facts that are not erased.
+
+        One whose facts are too many to be read at once is left out.
+        """
+        found: dict[str, Loaded] = {}
+        for some in _lots(names):
+            written: dict[str, list[Written]] = {}
+            rows = self._rows(_LOADED % _marks(some), *some, _ROWS)
+            for name, raw, version, *fact in rows:
+                if name not in written:
+                    written[name] = []
+                    found[name] = Loaded(_unpack_stream(raw), written[name])
+                if version is not None:
+                    written[name].append(Written(version, *fact))
+            if len(rows) == _ROWS:
+                del found[rows[-1][0]]
         return found
 
     def newest(self, slot: int, size: int) -> Sequence[tuple[int, str]]:
@@ -286,6 +322,13 @@ class SqliteSnapshot:
             "SELECT ordinal, stream, subject FROM state_owned WHERE owner = ? AND ordinal > ? ORDER BY ordinal LIMIT ?"
         )
         return [Owned(*row) for row in self._rows(sql, owner, above, limit)]
+
+    def owners(self, marks: Sequence[bytes]) -> set[bytes]:
+        """Return those of these marks that anything goes with."""
+        found: set[bytes] = set()
+        for some in _lots(list(dict.fromkeys(marks))):
+            found.update(mark for (mark,) in self._rows(_OWNERS % ",".join(["(?)"] * len(some)), *some))
+        return found
 
     # ---- inside ------------------------------------------------------------------------------------------------------
 
@@ -317,6 +360,24 @@ def _replace(database: sqlite3.Connection, into: str, where: str, changed: dict[
     drops = [_flat(key) for key, row in changed.items() if row is None]
     database.executemany(f"INSERT OR REPLACE INTO {into}", puts)
     database.executemany(f"DELETE FROM {where}", drops)  # noqa: S608 -- the texts are this module's own
+
+
+def _lots(asked: Sequence[_Asked]) -> Iterator[Sequence[_Asked]]:
+    """Yield what is asked for in lots of few sizes; the last one is filled up with what was asked for already."""
+    left = list(asked)
+    while left:
+        size = next((size for size in _AT_ONCE if size >= len(left)), _AT_ONCE[-1])
+        some, left = left[:size], left[size:]
+        yield some + some[:1] * (size - len(some))
+
+
+def _marks(some: Sequence[object]) -> str:
+    return ",".join("?" * len(some))
+
+
+def _acceptance(ordinal: int, row: bytes) -> Acceptance:
+    time, facts = msgpack.unpackb(row)
+    return Acceptance(ordinal, time, tuple(Answered(*fact) for fact in facts))
 
 
 def _flat(value: Any) -> tuple[Any, ...]:
