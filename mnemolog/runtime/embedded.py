@@ -55,6 +55,10 @@ _NEVER_IDLE = 5.0
 _BATCH = 500
 _PROPOSED = 50
 """Commands that a round is filled up to with proposals: what a user who comes meanwhile may have to wait for."""
+_BESIDE = 15
+"""The same while users write, who wait for the round that they come into and for the one that takes them in."""
+_BESIDE_FOR = 1.0
+"""Seconds for which users count as writing after their last command."""
 _SHARE = 5
 """Proposals that come into a round however many users write: what is due is not put off for ever."""
 _RETRY = 1.0
@@ -116,7 +120,7 @@ class Embedded:
         self._thread = threading.Thread(target=self._run, name="mnemolog-log")
         # Since when; the process before may have been killed between an erasure and its scrubbing.
         self._to_scrub: int | None = now()
-        self._kept_house = self._kept_up = 0.0
+        self._kept_house = self._kept_up = self._users_wrote = 0.0
         self._suffering = False
 
     # ---- for the face ------------------------------------------------------------------------------------------------
@@ -251,7 +255,10 @@ class Embedded:
                 self._arrive(self._inbox.get(timeout=_BUSY if self._sequencing.state.erasing else _IDLE), arrived)
             while len(arrived) < _BATCH:
                 self._arrive(self._inbox.get_nowait(), arrived)
-        room = max(_PROPOSED - len(arrived), _SHARE)
+        if arrived:
+            self._users_wrote = time.monotonic()
+        beside = time.monotonic() - self._users_wrote < _BESIDE_FOR
+        room = max((_BESIDE if beside else _PROPOSED) - len(arrived), _SHARE)
         arrived += [self._proposed.popleft() for _ in range(min(room, len(self._proposed)))]
         return arrived
 
