@@ -42,7 +42,7 @@ from mnemolog.runtime.waiting import Settled, Waiting, settle, tell
 from mnemolog.runtime.watching import Watch
 from projections.projector import Projector
 from projections.store_sqlite import SqliteStore
-from workers.eraser import proposals
+from workers.eraser import FACTS, proposals
 from workers.log_sqlite import SqliteLog, damaged
 from workers.sequencing import Sequencing
 from workers.snapshot_sqlite import SqliteSnapshot
@@ -257,8 +257,7 @@ class Embedded:
                 self._arrive(self._inbox.get_nowait(), arrived)
         if arrived:
             self._users_wrote = time.monotonic()
-        beside = time.monotonic() - self._users_wrote < _BESIDE_FOR
-        room = max((_BESIDE if beside else _PROPOSED) - len(arrived), _SHARE)
+        room = max((_BESIDE if self._users_write() else _PROPOSED) - len(arrived), _SHARE)
         arrived += [self._proposed.popleft() for _ in range(min(room, len(self._proposed)))]
         return arrived
 
@@ -266,6 +265,9 @@ class Embedded:
         """Take in a command; None only wakes the loop up."""
         if one is not None:
             arrived.append(one)
+
+    def _users_write(self) -> bool:
+        return time.monotonic() - self._users_wrote < _BESIDE_FOR
 
     async def _round(self, arrived: Sequence[Waiting]) -> None:
         offsets = await self.log.append(0, [waiting.record for waiting in arrived]) if arrived else []
@@ -296,7 +298,8 @@ class Embedded:
         if until is None and await self._project(None):
             done = True
         self._stand()
-        proposed = proposals(self._sequencing.state, secrets.token_bytes, self._encode)
+        facts = _BESIDE if self._users_write() else FACTS
+        proposed = proposals(self._sequencing.state, secrets.token_bytes, self._encode, facts)
         if proposed:
             await self.log.append(0, proposed)
         return done
