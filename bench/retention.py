@@ -97,10 +97,6 @@ class Bench:
                 some = []
         await asyncio.gather(*map(self.say, some))
 
-    async def propose(self, envelopes: Sequence[Envelope]) -> Sequence[Outcome]:
-        """Submit proposals as the retention thread does."""
-        return await asyncio.gather(*map(self.core.submit, envelopes))
-
     async def users(self, until: Callable[[], bool]) -> list[float]:
         """Add memories one after the other, 4 users at once, and return what each write took (ms)."""
         took: list[float] = []
@@ -156,7 +152,7 @@ async def sweep(bench: Bench, count: int) -> None:
     """A tenth of the memories is due."""
     ((due, _, _),) = await bench.core.store.page(0, MEMORIES, skip=count // 10, limit=1)
     await bench.say(SetRetention(target=Tenant(), parts=(RetentionChange(memory_days=0),)))
-    retention = Retention(bench.due, bench.propose, Rules(), secrets.token_bytes)
+    retention = Retention(bench.due, bench.core.propose, Rules(), secrets.token_bytes)
     begun = time.perf_counter()
     counted = await retention.preview(due)
     told("previewed", f"{sum(counted.values()):,} in {1_000 * (time.perf_counter() - begun):.0f} ms")
@@ -169,7 +165,7 @@ async def sweep(bench: Bench, count: int) -> None:
 async def sweep_beside(bench: Bench) -> None:
     """Once more, with users who write meanwhile."""
     due = now()
-    retention = Retention(bench.due, bench.propose, Rules(), secrets.token_bytes)
+    retention = Retention(bench.due, bench.core.propose, Rules(), secrets.token_bytes)
     reports: list[int] = []
 
     async def work() -> None:

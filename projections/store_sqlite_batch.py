@@ -117,7 +117,7 @@ class Batch:
 
     def _store(self) -> None:
         grown: dict[int, int] = dict.fromkeys(self._made, 0)
-        left, gone, changed, fresh, taken = [], [], [], [], []
+        left, bare, gone, changed, fresh, taken = [], [], [], [], [], []
         following = self._following()
         for key, row in self._rows.items():
             if row.number is None and row.alive:
@@ -129,15 +129,19 @@ class Batch:
                 changed.append((canonical.text(row.fields), row.number))
             if row.places == row.stood:
                 continue
+            if not row.places:
+                bare.append((row.number,))
             for family, (index, score) in row.stood.items():
                 if row.places.get(family) != (index, score):
-                    left.append((row.number, family))
+                    if row.places:
+                        left.append((row.number, family))
                     grown[index] = grown.get(index, 0) - 1
             for family, (index, score) in row.places.items():
                 if row.stood.get(family) != (index, score):
                     taken.append((index, score, key, row.number, family))
                     grown[index] = grown.get(index, 0) + 1
         self._many('DELETE FROM view_places WHERE "row" = ? AND family = ?', left)
+        self._many('DELETE FROM view_places WHERE "row" = ?', bare)
         self._many("DELETE FROM view_rows WHERE id = ?", gone)
         self._many("UPDATE view_rows SET fields = ? WHERE id = ?", changed)
         self._many("INSERT INTO view_rows (id, key, fields) VALUES (?, ?, ?)", fresh)

@@ -21,16 +21,19 @@ from workers.state import State
 
 ACTOR = f"{WORKERS}eraser"
 _AT_ONCE = 20
-_FACTS = 100
+FACTS = 100
 """Taken in one round, of all that waits: what comes between two writes of a user."""
 
 
 def proposals(
-    state: State, entropy: Callable[[int], bytes], encode: Encode = encode_command
+    state: State, entropy: Callable[[int], bytes], encode: Encode = encode_command, facts: int = FACTS
 ) -> Sequence[CommandRecord]:
-    """Return the commands that take the next range of each waiting stream, as `encode` writes them; at most 20."""
+    """Return the commands that take the next range of each waiting stream, as `encode` writes them; at most 20.
+
+    `facts` are what they may take together, where there are not more streams than that.
+    """
     waiting = sorted(state.erasing)[:_AT_ONCE]
-    limit = max(1, _FACTS // max(1, len(waiting)))
+    limit = max(1, facts // max(1, len(waiting)))
     return [encode(_proposal(state, name, limit, entropy(32))) for name in waiting]
 
 

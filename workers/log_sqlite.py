@@ -83,24 +83,40 @@ class SqliteLog:
         self._quick = connect(path, durable=False)
         self._quick.executescript(_SCHEMA + f"PRAGMA user_version={FORMAT};")
         self._generation = -1
+        self._head: Sequence[CommandRecord] = ()
         self._tail: Sequence[FactRecord] = ()
 
     async def append(self, partition: int, commands: Sequence[CommandRecord]) -> Sequence[int]:
         """Append commands and return their offsets, in order."""
         del partition
-        offsets = []
+        times = []
         with _transaction(self._quick) as database:
             (last,) = database.execute('SELECT time FROM commands ORDER BY "offset" DESC LIMIT 1').fetchone() or (0,)
-            for command in commands:
+            for _ in commands:
                 last = max(self._clock(), last + 1)
-                row = (command.headers.get("ce_id", ""), command.key, _text(command.headers), command.value, last)
-                sql = "INSERT INTO commands (id, key, headers, value, time) VALUES (?, ?, ?, ?, ?)"
-                offsets.append((database.execute(sql, row).lastrowid or 1) - 1)
+                times.append(last)
+            database.executemany(
+                "INSERT INTO commands (id, key, headers, value, time) VALUES (?, ?, ?, ?, ?)",
+                [
+                    (c.headers.get("ce_id", ""), c.key, _text(c.headers), c.value, time)
+                    for c, time in zip(commands, times, strict=True)
+                ],
+            )
+            end = _sequence(database, "commands")
+        offsets = list(range(end - len(commands), end))
+        # Whoever decides what comes next gets them as they are, without asking the file.
+        self._head = [
+            CommandRecord(c.key, c.headers, c.value, at, time)
+            for c, at, time in zip(commands, offsets, times, strict=True)
+        ]
         return offsets
 
     async def commands(self, partition: int, start: int, limit: int) -> Sequence[CommandRecord]:
         """Return at most `limit` commands from offset `start` on; offsets are row numbers less one."""
         del partition
+        head, self._head = self._head, ()
+        if head and head[0].offset == start and len(head) <= limit:
+            return head
         fields = '"offset" - 1, key, headers, value, time'
         sql = f'SELECT {fields} FROM commands WHERE "offset" > ? ORDER BY "offset" LIMIT ?'  # noqa: S608 -- ours
         rows = self._quick.execute(sql, (start, limit))
@@ -171,10 +187,8 @@ class SqliteLog:
                 raise Fenced(message)
             _write(database, transaction, self._clock())
             end = _sequence(database, "facts")
-        facts = transaction.facts
-        alone = facts and not transaction.tombstones and not transaction.control
         # Whoever reads on from where he stood before gets them as they are, without asking the file.
-        self._tail = [_at(record, end - len(facts) + n) for n, record in enumerate(facts)] if alone else ()
+        self._head, self._tail = (), _left(transaction, end)
         return end
 
     async def expire(self, commands_before: int, outcomes_before: int) -> None:
@@ -243,12 +257,31 @@ def _write(database: sqlite3.Connection, transaction: Transaction, now: int) -> 
     many(forget, [(command, decided) for command in transaction.forget])
     if transaction.control:
         database.execute("DELETE FROM facts WHERE key = ?", (CONTROL_KEY,))
-        headers = {"position": str(transaction.position), "command": transaction.last}
-        database.execute(insert, (CONTROL_KEY, None, _text(headers), b"{}"))
+        control = _control(transaction)
+        database.execute(insert, (CONTROL_KEY, None, _text(control.headers), control.value))
     outcomes = "INSERT INTO outcomes (command, value, time) VALUES (?, ?, ?)"
     many(outcomes, [(o.key, o.value, now) for o in transaction.outcomes])
     dead = "INSERT OR REPLACE INTO dead_letters VALUES (?, ?, ?)"
     many(dead, [(letter.key, letter.reason, now) for letter in transaction.dead_letters])
+
+
+def _left(transaction: Transaction, end: int) -> Sequence[FactRecord]:
+    """Return the records that a transaction has left in the file, which ends there, as `_write` orders them."""
+    records = [*transaction.facts, *(FactRecord(key, {}, None) for key in transaction.tombstones)]
+    if transaction.control:
+        records.append(_control(transaction))
+    taken = set(transaction.tombstones)
+    begin = end - len(records)
+    # A fact that was erased by the same transaction has been deleted again, and its null record stays.
+    return [
+        FactRecord(r.key, r.headers, r.value, begin + n, r.meant)
+        for n, r in enumerate(records)
+        if r.value is None or r.key not in taken
+    ]
+
+
+def _control(transaction: Transaction) -> FactRecord:
+    return FactRecord(CONTROL_KEY, {"position": str(transaction.position), "command": transaction.last}, b"{}")
 
 
 def _sequence(database: sqlite3.Connection, table: str) -> int:
@@ -259,10 +292,6 @@ def _sequence(database: sqlite3.Connection, table: str) -> int:
 
 def _text(headers: object) -> str:
     return canonical.plain(headers).decode()
-
-
-def _at(record: FactRecord, offset: int) -> FactRecord:
-    return FactRecord(record.key, record.headers, record.value, offset, record.meant)
 
 
 def _fact(row: tuple[int, str, str, bytes | None]) -> FactRecord:

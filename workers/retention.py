@@ -1,20 +1,23 @@
 """The retention worker: it finds what is due and proposes; the sequencer decides (design §7).
 
 1. `sweep`: a tenant's records older than his policy keeps them, counted from their original creation. The policy is
-   read anew before each batch, so a change is heeded within one. Usage records are removed here, as they are no facts.
+   read anew before each batch, so a change is heeded with the next. Usage records are removed here: they are no facts.
 2. `tick`: sessions whose strategies are due, and what was soft-deleted longer ago than the grace.
 3. Every proposal has a deterministic id, of the sweep's instant and the record: a re-run, two workers at once or a
    crash in the middle change nothing. What is done has left the index, so a run goes on where another ended.
-4. Batches are bounded, awaited, and paced to a rate: users' commands come in between.
+4. Batches are bounded and paced to a rate, and few are on their way at once: users' commands come in between. While one
+   is decided, the next is read.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from functools import partial
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 from mnemolog.domain import strategy
 from mnemolog.domain.codec import Envelope
@@ -32,6 +35,10 @@ from mnemolog.domain.window import WORKERS
 
 ACTOR = f"{WORKERS}retention"
 BATCH = 50
+_AT_ONCE = 2
+"""Batches on their way: one is decided, one is there when that is done."""
+_LOOK_AFTER = 20 * BATCH
+"""Proposals after which it is looked what stayed of them, with none on their way."""
 _RANGE = 20
 """Facts that a proposal begins to erase with; the eraser goes on."""
 USAGE = "usage records"
@@ -43,6 +50,20 @@ Propose = Callable[[Sequence[Envelope]], Awaitable[Sequence[Outcome]]]
 Reported = Callable[[str, str, int], None]
 """(tenant, category, how many were done just now): what a progress bar follows."""
 T = TypeVar("T", DueRecord, DueTimer, Hidden)
+
+
+class _Page(NamedTuple, Generic[T]):
+    """What is due, the oldest first, and what to propose for it; None where it is another's, and to be passed over."""
+
+    things: Sequence[T]
+    proposal: Callable[[T], Envelope | None]
+
+
+class _Flight(NamedTuple, Generic[T]):
+    """A batch on its way."""
+
+    things: Sequence[T]
+    outcomes: asyncio.Future[Sequence[Outcome]]
 
 
 @dataclass
@@ -119,13 +140,13 @@ class Retention:
         return report
 
     async def _expire(self, partition: int, tenant: str, category: Category, as_of: int, report: Report) -> None:
-        async def page(skip: int) -> Sequence[tuple[DueRecord, Envelope | None]]:
+        async def page(skip: int, limit: int) -> _Page[DueRecord]:
             policy = await self._due.policy(tenant)
             cutoff = cutoff_of(policy, category, as_of) if policy else None
             if policy is None or cutoff is None:
-                return []
-            found = await self._due.records(partition, tenant, category, cutoff, skip, BATCH)
-            return [(record, self._expiry(policy, category, cutoff, as_of, record)) for record in found]
+                return _Page([], lambda _: None)
+            found = await self._due.records(partition, tenant, category, cutoff, skip, limit)
+            return _Page(found, partial(self._expiry, policy, category, cutoff, as_of))
 
         await self._each(page, lambda _: (tenant, category), report)
 
@@ -148,9 +169,9 @@ class Retention:
         return self._envelope(policy.tenant, record.id, ExpireRecord(target=target), "expire", record.id, as_of)
 
     async def _look_at_timers(self, partition: int, kind: strategy.Kind, as_of: int, report: Report) -> None:
-        async def page(skip: int) -> Sequence[tuple[DueTimer, Envelope | None]]:
-            found = await self._due.timers(partition, kind, as_of, skip, BATCH)
-            return [(timer, self._execution(timer, kind, as_of)) for timer in found]
+        async def page(skip: int, limit: int) -> _Page[DueTimer]:
+            found = await self._due.timers(partition, kind, as_of, skip, limit)
+            return _Page(found, lambda timer: self._execution(timer, kind, as_of))
 
         await self._each(page, lambda timer: (timer.tenant, kind), report)
 
@@ -159,9 +180,9 @@ class Retention:
         return self._envelope(timer.tenant, timer.session, command, f"execute {kind}", timer.session, as_of)
 
     async def _erase_hidden(self, partition: int, cutoff: int, report: Report) -> None:
-        async def page(skip: int) -> Sequence[tuple[Hidden, Envelope | None]]:
-            found = await self._due.hidden(partition, cutoff, skip, BATCH)
-            return [(hidden, self._erasure(hidden, cutoff)) for hidden in found]
+        async def page(skip: int, limit: int) -> _Page[Hidden]:
+            found = await self._due.hidden(partition, cutoff, skip, limit)
+            return _Page(found, lambda hidden: self._erasure(hidden, cutoff))
 
         await self._each(page, lambda hidden: (hidden.tenant, f"erased {hidden.kind}"), report)
 
@@ -181,28 +202,55 @@ class Retention:
 
     async def _each(
         self,
-        page: Callable[[int], Awaitable[Sequence[tuple[T, Envelope | None]]]],
+        page: Callable[[int, int], Awaitable[_Page[T]]],
         whose: Callable[[T], tuple[str, str]],
         report: Report,
     ) -> None:
-        """Propose page after page; pass over what stays in the index although it was proposed."""
+        """Propose page after page; pass over what stays in the index although it was proposed.
+
+        1. While batches are on their way, a page longer by these is read, and what was proposed is left out of it.
+        2. With nothing on its way, what was proposed and still is there stays: it is passed over from now on. With
+           nothing there, all is done.
+        """
         skip = 0
         before: set[T] = set()
-        while found := await page(skip):
-            stayed = sum(thing in before or envelope is None for thing, envelope in found)
-            fresh = [(thing, envelope) for thing, envelope in found if envelope is not None and thing not in before]
-            skip += stayed
-            if not fresh:
-                before = set()
-                continue
-            begun = time.monotonic()
-            outcomes = await self._propose([envelope for _, envelope in fresh])
-            for (thing, _), outcome in zip(fresh, outcomes, strict=True):
-                report.add(*whose(thing), outcome)
-            for tenant, category in sorted({whose(thing) for thing, _ in fresh}):
-                self._reported(tenant, category, sum(whose(thing) == (tenant, category) for thing, _ in fresh))
-            before = {thing for thing, _ in fresh}
-            await asyncio.sleep(max(0.0, len(fresh) / self._rate - (time.monotonic() - begun)))
+        flying: deque[_Flight[T]] = deque()
+        earliest = 0.0
+        try:
+            while True:
+                found, proposal = await page(skip, BATCH + sum(len(flight.things) for flight in flying))
+                new = [(thing, proposal(thing)) for thing in [one for one in found if one not in before][:BATCH]]
+                fresh = [(thing, envelope) for thing, envelope in new if envelope is not None]
+                if not flying:
+                    if not found:
+                        return
+                    skip += len(found) - len(fresh)
+                    before = before if not fresh else set()
+                if fresh:
+                    await asyncio.sleep(max(0.0, earliest - time.monotonic()))
+                    earliest = max(earliest, time.monotonic()) + len(fresh) / self._rate
+                    flying.append(self._flight(fresh))
+                    before.update(flying[-1].things)
+                # With nothing new behind them, and now and then, all must arrive to tell what stays.
+                keep = _AT_ONCE - 1 if fresh and len(before) < _LOOK_AFTER else 0
+                while len(flying) > keep:
+                    await self._landed(flying.popleft(), whose, report)
+        finally:
+            for flight in flying:
+                flight.outcomes.cancel()
+            await asyncio.gather(*(flight.outcomes for flight in flying), return_exceptions=True)
+
+    def _flight(self, fresh: Sequence[tuple[T, Envelope]]) -> _Flight[T]:
+        """Propose a batch without waiting for it."""
+        proposed = self._propose([envelope for _, envelope in fresh])
+        return _Flight([thing for thing, _ in fresh], asyncio.ensure_future(proposed))
+
+    async def _landed(self, flight: _Flight[T], whose: Callable[[T], tuple[str, str]], report: Report) -> None:
+        """Wait for the outcomes of a batch, and count them."""
+        for thing, outcome in zip(flight.things, await flight.outcomes, strict=True):
+            report.add(*whose(thing), outcome)
+        for tenant, category in sorted({whose(thing) for thing in flight.things}):
+            self._reported(tenant, category, sum(whose(thing) == (tenant, category) for thing in flight.things))
 
     def _envelope(self, tenant: str, identifier: str, command: Command, what: str, record: str, as_of: int) -> Envelope:
         name = proposal_id(what, tenant, record, str(as_of))

@@ -14,7 +14,7 @@ import logging
 import traceback
 from collections.abc import Sequence
 
-from mnemolog.domain.codec import decode_command, encode_outcome
+from mnemolog.domain.codec import Envelope, decode_command, encode_outcome
 from mnemolog.domain.decider import decide
 from mnemolog.domain.erasure import Erased
 from mnemolog.domain.errors import Corrupt, Malformed, Unavailable
@@ -22,9 +22,10 @@ from mnemolog.domain.fact import Fact
 from mnemolog.domain.fold import evolve
 from mnemolog.domain.ids import partition_of
 from mnemolog.domain.outcomes import Accepted, Landed, Outcome, Reason, Rejected
-from mnemolog.domain.record import CommandRecord, DeadLetter, FactRecord, OutcomeRecord, Position, Transaction, named
+from mnemolog.domain.record import CommandRecord, DeadLetter, FactRecord, OutcomeRecord, Position, Transaction
 from mnemolog.domain.rules import Rules
 from mnemolog.domain.streams import fact_key
+from workers.foresight import foresee
 from workers.state import State
 
 _log = logging.getLogger(__name__)
@@ -43,9 +44,10 @@ class Sequencer:
     def sequence(self, records: Sequence[CommandRecord]) -> Transaction:
         """Decide a batch: records in the order of their offsets, none of them decided before."""
         batch, state = _Batch(), self.state
-        state.expect(named(records))
-        for record in records:
-            self._one(record, batch)
+        read = [_read(record) for record in records]
+        foresee(state, records, [one for one in read if isinstance(one, Envelope)])
+        for record, one in zip(records, read, strict=True):
+            self._one(record, one, batch)
         last = str(Position(state.position.epoch, state.position.offset - 1))
         return Transaction(
             state.position,
@@ -62,11 +64,11 @@ class Sequencer:
         """Return a transaction that holds the control record alone: up to where all is decided."""
         return Transaction(self.state.position, self.state.last_command, control=True)
 
-    def _one(self, record: CommandRecord, batch: _Batch) -> None:
+    def _one(self, record: CommandRecord, read: Envelope | Exception, batch: _Batch) -> None:
         state = self.state
         source = Position(state.position.epoch, record.offset)
         seen = state.position
-        result = self._decided(record, source, batch)
+        result = self._decided(record, read, source, batch)
         state.position = Position(source.epoch, record.offset + 1)
         state.last_command = record.headers.get("ce_id", "")
         if result is None:
@@ -83,15 +85,12 @@ class Sequencer:
         batch.outcomes.append(encode_outcome(Outcome(state.last_command, result, seen, source)))
 
     def _decided(
-        self, record: CommandRecord, source: Position, batch: _Batch
+        self, record: CommandRecord, read: Envelope | Exception, source: Position, batch: _Batch
     ) -> list[tuple[Fact, FactRecord]] | Accepted | Rejected | None:
         """Decide one record; None if nobody can be told, because it names no command."""
         told = bool(record.headers.get("ce_id"))
         try:
-            envelope = decode_command(record)
-            if partition_of(envelope.slot, self._partitions) != self._partition:
-                return Rejected(Reason.MISROUTED, f"slot {envelope.slot} belongs to another partition")
-            return decide(self.state, envelope, record.time, source, self._rules)
+            return self._decision(read, record.time, source)
         except Malformed as error:
             batch.dead_letters.append(_dead(self._partition, source, str(error)))
             return Rejected(Reason.MALFORMED, str(error)) if told else None
@@ -103,6 +102,15 @@ class Sequencer:
             _log.error("the command at %s could not be decided: %s\n%s", source, type(error).__name__, places)
             batch.dead_letters.append(_dead(self._partition, source, type(error).__name__))
             return Rejected(Reason.MALFORMED, "the command could not be decided; it was set aside") if told else None
+
+    def _decision(
+        self, read: Envelope | Exception, at: int, source: Position
+    ) -> list[tuple[Fact, FactRecord]] | Accepted | Rejected:
+        if isinstance(read, Exception):
+            raise read
+        if partition_of(read.slot, self._partitions) != self._partition:
+            return Rejected(Reason.MISROUTED, f"slot {read.slot} belongs to another partition")
+        return decide(self.state, read, at, source, self._rules)
 
     def _erased_since(self, record: CommandRecord) -> bool:
         """Tell whether something that a repeated command brought has been erased: the repeat brings it again."""
@@ -126,6 +134,14 @@ class _Batch:
         self.tombstones: list[str] = []
         self.forget: list[str] = []
         self.dead_letters: list[DeadLetter] = []
+
+
+def _read(record: CommandRecord) -> Envelope | Exception:
+    """Read a command, or return why it cannot be: it is told when its turn comes."""
+    try:
+        return decode_command(record)
+    except Exception as error:  # noqa: BLE001 -- one record that cannot be read stands in no other's way
+        return error
 
 
 def _dead(partition: int, source: Position, reason: str) -> DeadLetter:

@@ -20,7 +20,8 @@ from workers.state import Snapshot, State
 
 BATCH = 500
 _BATCH_BYTES = 16 << 20
-_SAVE_AT = 4_000
+_SAVE_AT = 400
+"""Changes after which a state is saved: what a user who comes meanwhile waits for, too."""
 
 Committed = Callable[[Sequence[CommandRecord], Transaction, float], None]
 """(the commands that were decided, what they left behind, the seconds that its commit took): whoever measures."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mnemolog.domain.decision import Acceptance, Delta, Owned, Slot, Stream, Token, Written
 from mnemolog.domain.record import START, Position
-from workers.state import empty_delta
+from workers.state import Loaded, empty_delta
 
 
 class MemorySnapshot:
@@ -68,9 +68,18 @@ class MemorySnapshot:
         """Return an acceptance."""
         return self._all.acceptances.get((slot, command))
 
-    def accepted(self, commands: Sequence[tuple[int, str]]) -> set[tuple[int, str]]:
-        """Return those of these commands, each with its slot, that have an acceptance."""
-        return {at for at in commands if at in self._all.acceptances}
+    def acceptances(self, commands: Sequence[tuple[int, str]]) -> dict[tuple[int, str], Acceptance]:
+        """Return those acceptances of these commands, each with its slot, that there are."""
+        return {at: self._all.acceptances[at] for at in commands if at in self._all.acceptances}
+
+    def loaded(self, names: Sequence[str]) -> dict[str, Loaded]:
+        """Return those of these streams that there are, with all their facts that are not erased."""
+        wanted = {name: self._all.streams[name] for name in names if name in self._all.streams}
+        written: dict[str, list[Written]] = {name: [] for name in wanted}
+        for (name, _), row in self._all.written.items():
+            if row and name in wanted:
+                written[name].append(row)
+        return {name: Loaded(found, sorted(written[name])) for name, found in wanted.items()}
 
     def newest(self, slot: int, size: int) -> Sequence[tuple[int, str]]:
         """Return ordinal and command id of the newest acceptances of a slot, newest first."""

@@ -14,10 +14,10 @@ import hashlib
 import logging
 import secrets
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgpack
 
@@ -47,6 +47,7 @@ from mnemolog.domain.errors import Corrupt, Unavailable
 from mnemolog.domain.record import START, Position
 from mnemolog.domain.rules import Rules
 from workers.log_sqlite import connect
+from workers.state import Loaded
 
 _log = logging.getLogger(__name__)
 _BODIES: tuple[type[Body], ...] = (
@@ -71,14 +72,20 @@ CREATE TABLE IF NOT EXISTS state_owned (owner BLOB, ordinal INTEGER, stream TEXT
 CREATE INDEX IF NOT EXISTS state_written_subject ON state_written (stream, subject);
 """
 _AT_ONCE = (1, 8, 64, 400)
-"""How many commands or streams a statement asks for: few forms, so that they stay prepared, and at most 999 values."""
-_KNOWN = (
-    "SELECT w.slot, w.command FROM (VALUES %s) AS asked"
+"""How many things a statement asks for: few forms of it, so that they stay prepared, and at most 999 values."""
+_ROWS = 2_000
+"""How many facts one question about several streams may bring: a stream may have any number."""
+_ACCEPTED = (
+    "SELECT w.slot, w.command, w.ordinal, w.row FROM (VALUES %s) AS asked"
     " CROSS JOIN state_window AS w ON w.slot = asked.column1 AND w.command = asked.column2"
 )
 """CROSS JOIN, so that each command is looked up: for `IN (VALUES …)` SQLite reads the whole window."""
+_LOADED = (
+    "SELECT s.name, s.row, w.version, w.subject, w.ordinal, w.link, w.command, w.nth, w.time FROM state_streams AS s"
+    " LEFT JOIN state_written AS w ON w.stream = s.id WHERE s.name IN (%s) ORDER BY s.name, w.version LIMIT ?"
+)
 _TABLES = ("meta", "slots", "streams", "keys", "groups", "tokens", "window", "written", "erasing", "owned")
-_NUMBERS = "SELECT name, id FROM state_streams WHERE name IN"
+_Asked = TypeVar("_Asked")
 _STREAM = "(SELECT id FROM state_streams WHERE name = ?)"
 _WRITTEN = "SELECT version, subject, ordinal, link, command, nth, time FROM state_written"
 
@@ -170,8 +177,7 @@ class SqliteSnapshot:
             "INSERT INTO state_streams (name, row) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET row = excluded.row",
             ((name, _pack_stream(row)) for name, row in changed.streams.items()),
         )
-        names = {*changed.streams, *(name for name, _ in changed.tokens), *(name for name, _ in changed.written)}
-        numbers = self._numbers(names)
+        numbers = self._numbers({name for name, _ in (*changed.tokens, *changed.written)})
         keys = (((mark,), None if value is None else (value,)) for mark, value in changed.keys.items())
         _replace(self._db, "state_keys VALUES (?, ?)", "state_keys WHERE mark = ?", keys)
         groups = (((message,), None if stream is None else (stream,)) for message, stream in changed.groups.items())
@@ -183,7 +189,9 @@ class SqliteSnapshot:
             (((numbers.get(name), sequence), row) for (name, sequence), row in changed.tokens.items()),
         )
         many(
-            "INSERT OR REPLACE INTO state_window VALUES (?, ?, ?, ?)",
+            # An ordinal is one command's for ever: what an erasure has changed stays where it is, in the index as well.
+            "INSERT OR REPLACE INTO state_window VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (slot, ordinal) DO UPDATE SET row = excluded.row",
             (
                 (slot, row.ordinal, command, msgpack.packb((row.time, row.facts)))
                 for (slot, command), row in changed.acceptances.items()
@@ -200,20 +208,17 @@ class SqliteSnapshot:
         owned = ((at, row and row[1:]) for at, row in changed.owned.items())
         _replace(self._db, "state_owned VALUES (?, ?, ?, ?)", "state_owned WHERE owner = ? AND ordinal = ?", owned)
         for slot in {slot for slot, _ in changed.acceptances}:
-            # Each acceptance has an ordinal of its own: below so many of them none has left the window.
+            # Each acceptance has an ordinal of its own: fewer ordinals than the window holds leave nothing over.
             if slot not in changed.slots or changed.slots[slot].ordinal > self._rules.window_size:
                 self._prune(slot)
 
-    def _numbers(self, names: Iterable[str]) -> dict[str, int]:
-        """Return the numbers that these streams have in the tables."""
-        found: dict[str, int] = {}
-        left: list[str | None] = list(names)
-        while left:
-            size = _lot(len(left))
-            some, left = left[:size], left[size:]
-            marks = ", ".join("?" * size)
-            found.update(self._rows(f"{_NUMBERS} ({marks})", *some, *[None] * (size - len(some))))
-        return found
+    def _numbers(self, names: Iterable[str]) -> dict[str, int | None]:
+        """Return the number that stands for each stream's name in other tables."""
+        numbers: dict[str, int | None] = dict.fromkeys(names)
+        for some in _lots(list(numbers)):
+            sql = f"SELECT name, id FROM state_streams WHERE name IN ({_marks(some)})"  # noqa: S608 -- question marks
+            numbers.update(self._rows(sql, *some))
+        return numbers
 
     def _prune(self, slot: int) -> None:
         self._db.execute(
@@ -258,21 +263,34 @@ class SqliteSnapshot:
         """Return an acceptance."""
         sql = "SELECT ordinal, row FROM state_window WHERE slot = ? AND command = ?"
         rows = self._rows(sql, slot, command)
-        if not rows:
-            return None
-        ordinal, row = rows[0]
-        time, facts = msgpack.unpackb(row)
-        return Acceptance(ordinal, time, tuple(Answered(*fact) for fact in facts))
+        return _acceptance(*rows[0]) if rows else None
 
-    def accepted(self, commands: Sequence[tuple[int, str]]) -> set[tuple[int, str]]:
-        """Return those of these commands, each with its slot, that have an acceptance."""
-        found: set[tuple[int, str]] = set()
-        left = list(commands)
-        while left:
-            size = _lot(len(left))
-            some, left = left[:size], left[size:]
-            some += some[:1] * (size - len(some))
-            found.update(self._rows(_KNOWN % ",".join(["(?,?)"] * size), *(value for at in some for value in at)))
+    def acceptances(self, commands: Sequence[tuple[int, str]]) -> dict[tuple[int, str], Acceptance]:
+        """Return those acceptances of these commands, each with its slot, that there are."""
+        found: dict[tuple[int, str], Acceptance] = {}
+        for some in _lots(commands):
+            values = (value for at in some for value in at)
+            for slot, command, ordinal, row in self._rows(_ACCEPTED % ",".join(["(?,?)"] * len(some)), *values):
+                found[slot, command] = _acceptance(ordinal, row)
+        return found
+
+    def loaded(self, names: Sequence[str]) -> dict[str, Loaded]:
+        """Return those of these streams that there are, with all their facts that are not erased.
+
+        One whose facts are too many to be read at once is left out.
+        """
+        found: dict[str, Loaded] = {}
+        for some in _lots(names):
+            written: dict[str, list[Written]] = {}
+            rows = self._rows(_LOADED % _marks(some), *some, _ROWS)
+            for name, raw, version, *fact in rows:
+                if name not in written:
+                    written[name] = []
+                    found[name] = Loaded(_unpack_stream(raw), written[name])
+                if version is not None:
+                    written[name].append(Written(version, *fact))
+            if len(rows) == _ROWS:
+                del found[rows[-1][0]]
         return found
 
     def newest(self, slot: int, size: int) -> Sequence[tuple[int, str]]:
@@ -343,8 +361,22 @@ def _replace(
     database.executemany(f"DELETE FROM {where}", drops)  # noqa: S608 -- the texts are this module's own
 
 
-def _lot(count: int) -> int:
-    return next((size for size in _AT_ONCE if size >= count), _AT_ONCE[-1])
+def _lots(asked: Sequence[_Asked]) -> Iterator[Sequence[_Asked]]:
+    """Yield what is asked for in lots of few sizes; the last one is filled up with what was asked for already."""
+    left = list(asked)
+    while left:
+        size = next((size for size in _AT_ONCE if size >= len(left)), _AT_ONCE[-1])
+        some, left = left[:size], left[size:]
+        yield some + some[:1] * (size - len(some))
+
+
+def _marks(some: Sequence[object]) -> str:
+    return ",".join("?" * len(some))
+
+
+def _acceptance(ordinal: int, row: bytes) -> Acceptance:
+    time, facts = msgpack.unpackb(row)
+    return Acceptance(ordinal, time, tuple(Answered(*fact) for fact in facts))
 
 
 def _pack_stream(row: Stream) -> bytes:

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from mnemolog.domain.decision import Acceptance, Delta, Owned, Slot, Stream, Token, Written
 from mnemolog.domain.ids import keyed_sha256, length_prefixed
@@ -18,7 +18,15 @@ from mnemolog.domain.record import Position
 _HOT_STREAMS = 20_000
 _NEW = Slot(0, 0)
 _CHUNK = 50
+_NONE: Mapping[str, int] = {}
 _Row = TypeVar("_Row", Written, Owned)
+
+
+class Loaded(NamedTuple):
+    """A stream as it was saved, and all of its facts that are not erased, by version."""
+
+    stream: Stream
+    written: Sequence[Written]
 
 
 class Snapshot(Protocol):
@@ -64,8 +72,15 @@ class Snapshot(Protocol):
         """Return an acceptance."""
         ...
 
-    def accepted(self, commands: Sequence[tuple[int, str]]) -> set[tuple[int, str]]:
-        """Return those of these commands, each with its slot, that have an acceptance."""
+    def acceptances(self, commands: Sequence[tuple[int, str]]) -> dict[tuple[int, str], Acceptance]:
+        """Return those acceptances of these commands, each with its slot, that there are."""
+        ...
+
+    def loaded(self, names: Sequence[str]) -> dict[str, Loaded]:
+        """Return those of these streams that there are, with all their facts that are not erased.
+
+        One whose facts are too many to be read at once is left out.
+        """
         ...
 
     def newest(self, slot: int, size: int) -> Sequence[tuple[int, str]]:
@@ -105,15 +120,28 @@ class State:
         self._new_written: dict[str, dict[int, Written | None]] = {}
         self._new_owned: dict[bytes, dict[int, Owned | None]] = {}
         self._passed: dict[object, int] = {}
+        self._ahead: dict[tuple[int, str], Acceptance | None] = {}
+        self._whole: dict[str, Sequence[Written]] = {}
         self._unowned: set[bytes] = set()
-        self._fresh: set[tuple[int, str]] = set()
 
-    def expect(self, commands: Sequence[tuple[int, str]]) -> None:
-        """Find out at once which of the commands to be decided, each with its slot, the snapshot has never seen.
+    def expect(self, commands: Sequence[tuple[int, str]], erased: Mapping[str, int] = _NONE) -> None:
+        """Read at once what the snapshot knows that the commands to be decided, each with its slot, will ask for.
 
-        Nearly all of them; asked one by one, it would take a good part of the time that a decision takes.
+        Nearly none of them was accepted before; asked one by one, it would take a good part of the time that a
+        decision takes. `erased` are the streams, each with its slot, of which they take facts: these, and the
+        acceptances that brought them. What changes from here on stands before what was read (`apply`).
         """
-        self._fresh = set(commands) - self._snapshot.accepted(commands)
+        self._ahead = {**dict.fromkeys(commands), **self._snapshot.acceptances(commands)}
+        self._whole = {}
+        if not erased:
+            return
+        if len(self._hot) >= _HOT_STREAMS:
+            self._hot.clear()
+        for name, (found, written) in self._snapshot.loaded(list(erased)).items():
+            self._hot[name] = found
+            self._whole[name] = written
+        brought = [(erased[name], row.command) for name, written in self._whole.items() for row in written]
+        self._ahead |= {**dict.fromkeys(brought), **self._snapshot.acceptances(brought)}
 
     # ---- Seen --------------------------------------------------------------------------------------------------------
 
@@ -152,7 +180,9 @@ class State:
         """Return an acceptance; one that has left the window may still be there."""
         at = (slot, command)
         found = self._new.acceptances.get(at)
-        return self._snapshot.acceptance(slot, command) if found is None and at not in self._fresh else found
+        if found is not None:
+            return found
+        return self._ahead[at] if at in self._ahead else self._snapshot.acceptance(slot, command)
 
     def window_floor(self, slot: int, size: int) -> int:
         """Return the lowest ordinal among the newest `size` acceptances of a slot."""
@@ -169,8 +199,10 @@ class State:
             (stream, subject),
             changed,
             limit,
-            lambda count, above: self._snapshot.written(stream, subject, count, above),
+            lambda count, above: self._saved(stream, subject, count, above),
         )
+        if not changed:
+            return clean
         fresh = (row for row in changed.values() if row and (subject is None or row.subject == subject))
         return sorted((*clean, *fresh), key=lambda row: row.version)[:limit]
 
@@ -178,7 +210,19 @@ class State:
         """Return those of a stream's facts with these versions that are not erased."""
         fresh = [self._new.written[stream, v] for v in versions if (stream, v) in self._new.written]
         clean = [v for v in versions if (stream, v) not in self._new.written]
-        return [row for row in fresh if row] + list(self._snapshot.written_versions(stream, clean))
+        whole = self._whole.get(stream)
+        if whole is None:
+            saved = self._snapshot.written_versions(stream, clean)
+        else:
+            saved = [row for row in whole if row.version in clean]
+        return [*(row for row in fresh if row), *saved]
+
+    def _saved(self, stream: str, subject: str | None, limit: int, above: int) -> Sequence[Written]:
+        """Return what the snapshot does, from what was read ahead where it was."""
+        whole = self._whole.get(stream)
+        if whole is None:
+            return self._snapshot.written(stream, subject, limit, above)
+        return [row for row in whole if row.version > above and subject in {None, row.subject}][:limit]
 
     def owned(self, owner: bytes, limit: int) -> Sequence[Owned]:
         """Return the first things, by ordinal, that go with an owner; that there is nothing is remembered.
@@ -193,6 +237,8 @@ class State:
             if len(self._unowned) >= _HOT_STREAMS:
                 self._unowned.clear()
             self._unowned.add(owner)
+        if not changed:
+            return clean
         return sorted((*clean, *(row for row in changed.values() if row)), key=lambda row: row.ordinal)[:limit]
 
     def _clean(
@@ -206,6 +252,8 @@ class State:
 
         An erasure in ranges takes the lowest first: what it has taken there is passed once, not in each range.
         """
+        if not changed:
+            return list(fetch(limit, -1))
         above = self._passed.get(of, -1)
         found: list[_Row] = []
         leading = True
@@ -259,4 +307,5 @@ class State:
         self._hot.update(self._new.streams)
         self._new = empty_delta()
         self._unowned.difference_update(self._new_owned)
-        self._new_written, self._new_owned, self._passed, self._fresh = {}, {}, {}, set()
+        self._new_written, self._new_owned, self._passed = {}, {}, {}
+        self._ahead, self._whole = {}, {}

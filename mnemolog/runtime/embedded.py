@@ -15,33 +15,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import queue
 import secrets
 import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple, TypeVar
 
 from mnemolog.domain.codec import Encode, Envelope, decode_outcome, encode_command
 from mnemolog.domain.errors import MnemologError, Refused, Unavailable
 from mnemolog.domain.outcomes import Outcome
 from mnemolog.domain.reads import Published
-from mnemolog.domain.record import CommandRecord, Transaction
+from mnemolog.domain.record import Transaction
 from mnemolog.domain.rules import Rules
 from mnemolog.domain.times import DAY
 from mnemolog.gateway.usage import Recorder
 from mnemolog.runtime.condition import Condition
 from mnemolog.runtime.folder import Folder, now
+from mnemolog.runtime.inbox import BESIDE, Inbox
 from mnemolog.runtime.not_gone import NotGone
 from mnemolog.runtime.progress import Progress
 from mnemolog.runtime.usage_erasing import Places, UsageErasing
+from mnemolog.runtime.waiting import Settled, Waiting, settle, tell
 from mnemolog.runtime.watching import Watch
 from projections.projector import Projector
 from projections.store_sqlite import SqliteStore
-from workers.eraser import proposals
+from workers.eraser import FACTS, proposals
 from workers.log_sqlite import SqliteLog, damaged
 from workers.sequencing import Sequencing
 from workers.snapshot_sqlite import SqliteSnapshot
@@ -49,25 +49,13 @@ from workers.snapshot_sqlite import SqliteSnapshot
 _log = logging.getLogger(__name__)
 _IDLE = 0.05
 _BUSY = 0.001
-_CROWD, _PAUSE = 4, 0.001
 _NEVER_IDLE = 5.0
 """Seconds after which a server that is written to all the time cuts off what erasures have left in its log."""
-_BATCH = 500
 _RETRY = 1.0
 _HOUSEKEEPING = 60.0
 _OUTCOME_DAYS = 1
 _OF_THE_DISK = (OSError, sqlite3.OperationalError, Unavailable)
 _UNWRITABLE = "the data folder cannot be written"
-_Result = TypeVar("_Result")
-
-
-class _Waiting(NamedTuple):
-    """A command on its way, and who waits for its offset and its outcome, on a loop of his own."""
-
-    record: CommandRecord
-    loop: asyncio.AbstractEventLoop
-    appended: asyncio.Future[int] | None
-    outcome: asyncio.Future[Outcome]
 
 
 class Embedded:
@@ -114,15 +102,14 @@ class Embedded:
         self._write_wait = write_wait
         self._encode = encode
         self._command_days = command_days
-        self._inbox: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
-        self._waiting: dict[str, deque[_Waiting]] = {}
+        self._inbox = Inbox()
+        self._waiting: dict[str, deque[Waiting]] = {}
         self._stopping = threading.Event()
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mnemolog-log")
         # Since when; the process before may have been killed between an erasure and its scrubbing.
         self._to_scrub: int | None = now()
         self._kept_house = self._kept_up = 0.0
-        self._together = 0
         self._suffering = False
 
     # ---- for the face ------------------------------------------------------------------------------------------------
@@ -138,7 +125,7 @@ class Embedded:
     def stop(self) -> None:
         """Finish the round, save the state, fold the write-ahead log in."""
         self._stopping.set()
-        self._inbox.put(None)
+        self._inbox.wake()
         if self._thread.is_alive():
             self._thread.join()
 
@@ -156,6 +143,21 @@ class Embedded:
             return await asyncio.wait_for(waiting.outcome, self._write_wait)
         except TimeoutError:
             message = "the command was not answered in time; it may still be accepted, and sending it again is safe"
+            raise Unavailable(message) from None
+
+    async def propose(self, envelopes: Sequence[Envelope]) -> Sequence[Outcome]:
+        """Publish a worker's proposals and return their outcomes in order, once reads show them.
+
+        They wait until users' commands have been taken in, and a few come into each round: a user who comes meanwhile
+        waits for no more than these.
+        """
+        several = [self._accept(envelope, placed=False) for envelope in envelopes]
+        self._inbox.propose(several)
+        try:
+            async with asyncio.timeout(self._write_wait):
+                return await asyncio.gather(*(one.outcome for one in several))
+        except TimeoutError:
+            message = "the proposals were not answered in time; making them again is safe"
             raise Unavailable(message) from None
 
     async def publish(self, envelopes: Sequence[Envelope], wait: float) -> Sequence[Published]:
@@ -176,8 +178,13 @@ class Embedded:
                 if not one.outcome.cancel() and not one.outcome.cancelled():
                     one.outcome.exception()  # seen: nobody else will ask for it
 
-    def _put(self, envelope: Envelope, *, placed: bool) -> _Waiting:
+    def _put(self, envelope: Envelope, *, placed: bool) -> Waiting:
         """Hand a command to the loop's thread. Raises Unavailable if it takes no more."""
+        waiting = self._accept(envelope, placed=placed)
+        self._inbox.put(waiting)
+        return waiting
+
+    def _accept(self, envelope: Envelope, *, placed: bool) -> Waiting:
         if self.failed is not None or self._stopping.is_set():
             message = "the server is stopping; send the command again"
             raise Unavailable(message)
@@ -186,9 +193,7 @@ class Embedded:
             raise Refused(message)
         loop = asyncio.get_running_loop()
         appended = loop.create_future() if placed else None
-        waiting = _Waiting(self._encode(envelope), loop, appended, loop.create_future())
-        self._inbox.put(waiting)
-        return waiting
+        return Waiting(self._encode(envelope), loop, appended, loop.create_future())
 
     async def not_scrubbed(self) -> NotGone:
         """Tell whether SQLite's write-ahead log may hold what has been erased."""
@@ -216,7 +221,7 @@ class Embedded:
         await self._recover()
         self._started.set()
         while not self._stopping.is_set():
-            arrived = self._take_in()
+            arrived = self._inbox.take(_BUSY if self._sequencing.state.erasing else _IDLE)
             try:
                 await self._round(arrived)
             except _OF_THE_DISK as error:
@@ -230,38 +235,11 @@ class Embedded:
         await self._drain()
         self._sequencing.save()
 
-    def _take_in(self) -> list[_Waiting]:
-        """Wait for the first command, then take all that are there; empty when idle."""
-        arrived: list[_Waiting] = []
-        try:
-            first = self._inbox.get(timeout=_BUSY if self._sequencing.state.erasing else _IDLE)
-            self._gather()
-            while first is not None:
-                arrived.append(first)
-                if len(arrived) == _BATCH:
-                    break
-                first = self._inbox.get_nowait()
-        except queue.Empty:
-            pass
-        self._together = len(arrived) if len(arrived) >= _CROWD else 0
-        return arrived
-
-    def _gather(self) -> None:
-        """Wait as long as others come in, up to as many as came together before.
-
-        Clients who were answered together ask again together, and a round of many costs little more than one of one.
-        """
-        known = 0
-        while known < (there := 1 + self._inbox.qsize()) < self._together:
-            known = there
-            time.sleep(_PAUSE)
-
-    async def _round(self, arrived: Sequence[_Waiting]) -> None:
+    async def _round(self, arrived: Sequence[Waiting]) -> None:
         offsets = await self.log.append(0, [waiting.record for waiting in arrived]) if arrived else []
-        for waiting, offset in zip(arrived, offsets, strict=True):
+        for waiting in arrived:
             self._waiting.setdefault(waiting.record.headers["ce_id"], deque()).append(waiting)
-            if waiting.appended is not None:
-                _settle(waiting.loop, waiting.appended, offset)
+        settle((w.loop, w.appended, at) for w, at in zip(arrived, offsets, strict=True) if w.appended is not None)
         done = await self._drain(offsets[-1] + 1 if offsets else None)
         if not (done or arrived) or time.monotonic() - self._kept_up > _NEVER_IDLE:
             await self._keep_up()
@@ -286,7 +264,8 @@ class Embedded:
         if until is None and await self._project(None):
             done = True
         self._stand()
-        proposed = proposals(self._sequencing.state, secrets.token_bytes, self._encode)
+        facts = BESIDE if self._inbox.users_write else FACTS
+        proposed = proposals(self._sequencing.state, secrets.token_bytes, self._encode, facts)
         if proposed:
             await self.log.append(0, proposed)
         return done
@@ -313,15 +292,17 @@ class Embedded:
         return read
 
     def _answer(self, transaction: Transaction) -> None:
+        several: list[Settled] = []
         for record in transaction.outcomes:
             waiting = self._waiting.get(record.key)
             if waiting is None:
                 continue
             # One command id may wait twice, with two bodies: outcomes come in the order of the log, one a command.
             first = waiting.popleft()
-            _settle(first.loop, first.outcome, decode_outcome(record))
+            several.append((first.loop, first.outcome, decode_outcome(record)))
             if not waiting:
                 del self._waiting[record.key]
+        settle(several)
 
     async def _keep_up(self) -> None:
         """Do what must be done now and then: when there is time, and also where there never is."""
@@ -335,13 +316,13 @@ class Embedded:
             self._to_scrub = self._to_scrub or now()  # what retention has taken of the usage log
             await self.log.expire(now() - self._command_days * DAY, now() - _OUTCOME_DAYS * DAY)
 
-    async def _suffer(self, error: Exception, arrived: Sequence[_Waiting]) -> None:
+    async def _suffer(self, error: Exception, arrived: Sequence[Waiting]) -> None:
         """Tell who waits what is wrong with the disk, and begin again from the facts."""
         _log.error("the data folder cannot be written: %s", error)
         what = f"the data folder cannot be written ({error}); the command may not have been kept, send it again"
         self._suffering = True
         self._tell_all(what)
-        _tell(arrived, what)
+        tell(arrived, what)
         self.sequencing.waits(_UNWRITABLE)
         self.projecting.waits(_UNWRITABLE)
         while not self._stopping.is_set():
@@ -356,8 +337,9 @@ class Embedded:
 
     def _tell_all(self, what: str) -> None:
         for waiting in self._waiting.values():
-            _tell(waiting, what)
+            tell(waiting, what)
         self._waiting.clear()
+        tell(self._inbox.given_up(), what)
 
     async def _close(self) -> None:
         self._sequencing.save()
@@ -368,26 +350,3 @@ class Embedded:
         self._state_connection.close()
         await self.log.scrub()
         await self.log.close()
-
-
-def _tell(several: Iterable[_Waiting], what: str) -> None:
-    """Say to everyone who waits what is wrong."""
-    for one in several:
-        if one.appended is not None:
-            _settle(one.loop, one.appended, Unavailable(what))
-        _settle(one.loop, one.outcome, Unavailable(what))
-
-
-def _settle(loop: asyncio.AbstractEventLoop, future: asyncio.Future[_Result], result: _Result | Unavailable) -> None:
-    def settle() -> None:
-        if future.done():
-            return
-        if isinstance(result, Unavailable):
-            future.set_exception(result)
-        else:
-            future.set_result(result)
-
-    try:
-        loop.call_soon_threadsafe(settle)
-    except RuntimeError:  # the waiter's loop has ended, and nobody waits there any more
-        return

@@ -13,11 +13,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from mnemolog.domain.codec import Envelope
 from mnemolog.domain.errors import MnemologError
-from mnemolog.domain.outcomes import Outcome
 from mnemolog.domain.ports import Store
-from mnemolog.domain.reads import Commands
 from mnemolog.domain.times import SECOND
 from mnemolog.domain.usage import Usage
 from mnemolog.runtime.config import Settings
@@ -25,7 +22,7 @@ from mnemolog.runtime.metrics import Metrics
 from mnemolog.runtime.nightly import Done, Nightly
 from mnemolog.runtime.not_gone import Place, hidden, show
 from projections.due import StoreDue
-from workers.retention import Report, Retention
+from workers.retention import Propose, Report, Retention
 
 _log = logging.getLogger(__name__)
 _PAUSE = 5.0
@@ -113,7 +110,7 @@ class Retaining:
 class Held(NamedTuple):
     """The ports of a deployment that retention needs."""
 
-    commands: Commands
+    propose: Propose
     store: Store
     usage: Usage
     partitions: int = 1
@@ -156,13 +153,9 @@ def retaining(
     settings: Settings, held: Held, clock: Callable[[], int], metrics: Metrics, places: Sequence[Place] = ()
 ) -> Retaining:
     """Return the loop over a deployment's ports, with the night's mark in the data folder."""
-
-    async def propose(envelopes: Sequence[Envelope]) -> Sequence[Outcome]:
-        return await asyncio.gather(*map(held.commands.submit, envelopes))
-
     rate = float(settings.retention_rate)
     due = StoreDue(held.store, held.partitions)
-    retention = Retention(due, propose, settings.rules(), secrets.token_bytes, rate=rate, usage=held.usage)
+    retention = Retention(due, held.propose, settings.rules(), secrets.token_bytes, rate=rate, usage=held.usage)
     nightly = Nightly(settings.retention_at, settings.retention_zone)
     done = Done(settings.data / "last-sweep")
     return Retaining(retention, nightly, done, clock, metrics, places=[hidden(due, clock), *places])

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
+from mnemolog.domain.codec import Envelope
+from mnemolog.domain.outcomes import Outcome
 from mnemolog.runtime.config import Settings
 from mnemolog.runtime.connected import Connected
 from mnemolog.runtime.folder import now
@@ -25,9 +28,12 @@ class RetainingRole:
         self._usage = KafkaUsage(cluster(settings))
         held = self._held
         self._files = redis_files(settings)
-        ports = Held(held.commands, held.store, self._usage, held.partitions)
+        ports = Held(self._propose, held.store, self._usage, held.partitions)
         self._retaining = retaining(settings, ports, now, watch.metrics, [redis(self._files)])
         self._following = UsageFollowing(settings, self._usage)
+
+    async def _propose(self, envelopes: Sequence[Envelope]) -> Sequence[Outcome]:
+        return await asyncio.gather(*map(self._held.commands.submit, envelopes))
 
     async def run(self) -> None:
         """Connect as soon as Kafka is there, and work until stopped."""

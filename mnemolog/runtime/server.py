@@ -62,7 +62,9 @@ def serve(settings: Settings) -> int:
 
         index = Indexing(followed, lambda: load_vectors(settings, folder), projected=core.projected, watch=watch)
         places = [vectors(folder.vectors), core.not_scrubbed]
-        retaining = RetainingThread(settings, Held(core, core.store, folder.usage()), now, watch.metrics, places)
+        retaining = RetainingThread(
+            settings, Held(core.propose, core.store, folder.usage()), now, watch.metrics, places
+        )
         flushing = FlushingThread(counted, partial(usage_log, settings))
         server = http_server(Watching(_app(settings, folder, core, index, counted, watch, signatory), watch))
 

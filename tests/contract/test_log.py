@@ -686,3 +686,33 @@ def test_a_file_that_is_none_of_ours_is_refused_by_name(tmp_path: Path) -> None:
         database.execute("PRAGMA user_version=99")
     with pytest.raises(Corrupt, match=r"later\.db has format 99"):
         SqliteLog(later, Clock())
+
+
+def test_what_is_handed_on_is_what_the_file_holds(tmp_path: Path) -> None:
+    """Whoever decides or projects next in the same process is spared the file, and reads nothing else than it says."""
+    clock = Clock()
+    log, other = SqliteLog(tmp_path / "m.db", clock), SqliteLog(tmp_path / "m.db", clock)
+
+    async def told() -> None:
+        await log.take(0)
+        at = 0
+        for n, left in enumerate(
+            (
+                transaction(1, facts=(fact(0), fact(1))),
+                transaction(2, facts=(fact(2),), tombstones=(f"{STREAM}@0",)),
+                transaction(3, facts=(fact(3), fact(4)), tombstones=(f"{STREAM}@4", f"{STREAM}@1"), control=True),
+                transaction(4, facts=(fact(5), fact(6)), tombstones=(f"{STREAM}@5",)),
+                transaction(5, control=True),
+            )
+        ):
+            (offset,) = await log.append(0, [command(f"c{n}", b"\x00\xff")])
+            assert await log.commands(0, offset, 9) == await other.commands(0, offset, 9) != []
+            end = await log.commit(0, left)
+            read = await log.facts(0, at, 9)
+            assert read == await other.facts(0, at, 9) != []
+            assert read == await log.facts(0, at, 9)
+            at = end
+        await log.close()
+        await other.close()
+
+    asyncio.run(told())

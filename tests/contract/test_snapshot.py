@@ -198,8 +198,36 @@ def test_of_many_commands_those_that_were_accepted_are_found_at_once(reopen: Cal
     known = {(slot, f"c{slot + n}") for slot in range(400) for n in range(RULES.window_size)}
     save(reopen(), acceptances={at: acceptance(n) for n, at in enumerate(sorted(known))})
     asked = [(slot, f"c{n}") for slot in range(400) for n in range(slot + 5)]
-    assert reopen().accepted(asked) == known
-    assert reopen().accepted([]) == set()
+    found = reopen().acceptances(asked)
+    assert found.keys() == known
+    assert all(repr(found[at]) == repr(reopen().acceptance(*at)) for at in list(known)[::50])
+    assert reopen().acceptances([]) == {}
+
+
+def test_many_streams_are_loaded_at_once_with_all_their_facts(reopen: Callable[[], Snapshot]) -> None:
+    """As they are one by one; those that there are not are left out, also when they are asked for twice."""
+    names = [f"acme/memory/{n}" for n in range(90)]
+    rows = {(name, v): Written(v, name, v, b"l", f"c{v}", 0, 9) for n, name in enumerate(names) for v in range(n % 3)}
+    streams = {name: Stream(HEAD, MemoryState(name.encode()[-2:] * 8)) for name in names[:80]}
+    save(reopen(), streams=streams, written={at: row for at, row in rows.items() if at[0] in streams})
+    snapshot = reopen()
+    found = snapshot.loaded([*names, names[1]])
+    assert {name: loaded.stream for name, loaded in found.items()} == streams
+    for name, loaded in found.items():
+        assert list(loaded.written) == list(snapshot.written(name, None, 9))
+    assert snapshot.loaded([]) == {}
+
+
+def test_a_stream_of_too_many_facts_is_not_loaded_whole(reopen: Callable[[], Snapshot]) -> None:
+    """Nobody takes the first ones for all of them."""
+    streams = {name: Stream(HEAD, MemoryState()) for name in ("a", "b", "c")}
+    rows = {("b", v): Written(v, "b", v, b"", "c", 0, 9) for v in range(2_500)} | {
+        ("a", 0): Written(0, "a", 0, b"", "c", 0, 9)
+    }
+    save(reopen(), streams=streams, written=rows)
+    found = reopen().loaded(["a", "b", "c"])
+    assert list(found["a"].written) == [rows["a", 0]]
+    assert "b" not in found or len(found["b"].written) == 2_500
 
 
 @pytest.mark.parametrize("count", [1, 8, 400])
@@ -207,11 +235,35 @@ def test_commands_are_looked_up_and_no_window_is_read(database: sqlite3.Connecti
     """A window of 10,000 read for each batch would cost more than the batch."""
     asked = []
     database.set_trace_callback(asked.append)
-    SqliteSnapshot(database, RULES).accepted([(1, f"c{n}") for n in range(count)])
+    SqliteSnapshot(database, RULES).acceptances([(1, f"c{n}") for n in range(count)])
     database.set_trace_callback(None)
     plan = [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {asked[-1]}")]
     assert any(step.startswith("SEARCH w ") for step in plan), plan
     assert not any(step.startswith("SCAN w") for step in plan), plan
+
+
+@pytest.mark.parametrize("count", [1, 8, 400])
+def test_streams_are_looked_up_and_no_table_is_read(database: sqlite3.Connection, count: int) -> None:
+    """A million memories read for each batch that takes some of them would be the end of it."""
+    asked: list[str] = []
+    snapshot = SqliteSnapshot(database, RULES)
+    database.set_trace_callback(asked.append)
+    snapshot.loaded([f"s{n}" for n in range(count)])
+    database.set_trace_callback(None)
+    for statement in asked:
+        plan = [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {statement}")]
+        assert any(step.startswith("SEARCH") for step in plan), plan
+        assert not any(step.startswith(("SCAN s", "SCAN w")) for step in plan), plan
+        assert not any("TEMP B-TREE" in step for step in plan), plan
+
+
+def test_an_acceptance_that_an_erasure_has_changed_stays_where_it_was(reopen: Callable[[], Snapshot]) -> None:
+    """Saved again under its ordinal, it is the one that is found; the window does not grow."""
+    save(reopen(), acceptances={(1, "c"): acceptance(4), (1, "d"): acceptance(5)})
+    less = acceptance(4)._replace(facts=acceptance(4).facts[1:])
+    save(reopen(), acceptances={(1, "c"): less})
+    assert (reopen().acceptance(1, "c"), reopen().acceptance(1, "d")) == (less, acceptance(5))
+    assert list(reopen().newest(1, 9)) == [(5, "d"), (4, "c")]
 
 
 def test_the_newest_acceptances_of_a_slot(reopen: Callable[[], Snapshot]) -> None:

@@ -56,6 +56,19 @@ def test_one_range_is_proposed_for_each_waiting_stream() -> None:
         assert envelope.command.target.kind == "memory"
 
 
+def test_all_ranges_together_take_as_much_as_is_asked_for() -> None:
+    """Shared among the streams that wait, at least one fact each: users' writes come in between."""
+    story = given()
+    for _ in range(3):
+        hide(story)
+
+    def limits(**asked: int) -> list[int | None]:
+        proposed = [decode_command(record).command for record in proposals(story.state, zeros, **asked)]
+        return [command.target.limit for command in proposed if isinstance(command, EraseRange)]
+
+    assert (limits(), limits(facts=15), limits(facts=1)) == ([33] * 3, [5] * 3, [1] * 3)
+
+
 def test_the_same_range_is_the_same_command() -> None:
     """Ids hang on the stream and its lowest fact alone: proposed twice, it is one command; the next range is new."""
     story = given()

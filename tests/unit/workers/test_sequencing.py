@@ -261,7 +261,7 @@ def test_after_a_failed_transaction_only_a_start_helps() -> None:
 
 
 @pytest.mark.parametrize("error", [Unavailable("the disk does not answer"), Corrupt("the file is damaged")])
-@pytest.mark.parametrize("read", ["accepted", "stream"])
+@pytest.mark.parametrize("read", ["acceptances", "stream"])
 def test_a_state_that_cannot_be_read_decides_nothing(
     read: str, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
