@@ -20,12 +20,13 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mnemolog.domain.codec import Envelope
+from mnemolog.domain.codec import Envelope, encode_command
 from mnemolog.domain.erasure import Erase, ThingTarget
 from mnemolog.domain.memory import AddMemory, NewMemory, Owner
-from mnemolog.domain.outcomes import Accepted, Landed, Outcome
+from mnemolog.domain.outcomes import Accepted, Landed, Outcome, Reason, Rejected
 from mnemolog.domain.owner import EraseOwner
 from mnemolog.domain.policy import RetentionChange, SetRetention, Tenant
+from mnemolog.domain.record import START
 from mnemolog.domain.routing import slot_of_command
 from mnemolog.domain.rules import Rules
 from mnemolog.domain.schema import Command
@@ -42,10 +43,10 @@ from mnemolog.domain.space import ByUser, CreateSpace, NewSpace
 from mnemolog.domain.streams import own_id
 from mnemolog.runtime import interpreter
 from mnemolog.runtime.embedded import Embedded
-from mnemolog.runtime.folder import Folder, now
+from mnemolog.runtime.folder import Folder
 from projections import names
 from projections.due import StoreDue
-from workers.retention import Retention
+from workers.retention import Propose, Report, Retention
 
 TENANT = "acme"
 MEMORIES = names.index("memories", TENANT)
@@ -149,30 +150,46 @@ async def fill(bench: Bench, count: int) -> None:
 
 
 async def sweep(bench: Bench, count: int) -> None:
-    """A tenth of the memories is due."""
-    ((due, _, _),) = await bench.core.store.page(0, MEMORIES, skip=count // 10, limit=1)
+    """A tenth of the memories is due: proposed and nothing else, then swept, then as many with users who write."""
     await bench.say(SetRetention(target=Tenant(), parts=(RetentionChange(memory_days=0),)))
-    retention = Retention(bench.due, bench.core.propose, Rules(), secrets.token_bytes)
+    due = await tenth(bench, count)
     begun = time.perf_counter()
-    counted = await retention.preview(due)
+    counted = await sweeping(bench, bench.core.propose).preview(due)
     told("previewed", f"{sum(counted.values()):,} in {1_000 * (time.perf_counter() - begun):.0f} ms")
-    begun = time.perf_counter()
-    done = (await retention.sweep(due)).total
-    seconds = time.perf_counter() - begun
-    told("swept alone", f"{done:,} in {seconds:.1f} s = {done / seconds:,.0f}/s")
 
+    async def refused(envelopes: Sequence[Envelope]) -> Sequence[Outcome]:
+        for envelope in envelopes:
+            encode_command(envelope)
+        return [Outcome(envelope.id, Rejected(Reason.NOT_DUE, ""), START) for envelope in envelopes]
 
-async def sweep_beside(bench: Bench) -> None:
-    """Once more, with users who write meanwhile."""
-    due = now()
-    retention = Retention(bench.due, bench.core.propose, Rules(), secrets.token_bytes)
-    reports: list[int] = []
+    await swept("proposed, and nobody decides", sweeping(bench, refused).sweep(due))
+    await swept("swept alone", sweeping(bench, bench.core.propose).sweep(due))
+    due = await tenth(bench, count)
 
     async def work() -> None:
-        reports.append((await retention.sweep(due)).total)
+        await swept("swept beside users", sweeping(bench, bench.core.propose).sweep(due))
 
-    seconds = await bench.beside("sweep", work)
-    told("swept beside users", f"{reports[0]:,} in {seconds:.1f} s = {reports[0] / seconds:,.0f}/s")
+    await bench.beside("sweep", work)
+
+
+async def tenth(bench: Bench, count: int) -> int:
+    """Return an instant by which a tenth of so many memories is due."""
+    ((due, _, _),) = await bench.core.store.page(0, MEMORIES, skip=count // 10, limit=1)
+    return due
+
+
+def sweeping(bench: Bench, propose: Propose) -> Retention:
+    """Return a retention worker that proposes as fast as it can."""
+    return Retention(bench.due, propose, Rules(), secrets.token_bytes, rate=1e6)
+
+
+async def swept(what: str, sweep: Awaitable[Report]) -> None:
+    """Say how many a second a sweep takes."""
+    begun = time.perf_counter()
+    report = await sweep
+    seconds = time.perf_counter() - begun
+    count = report.total or sum(report.refused.values())
+    told(what, f"{count:,} in {seconds:.1f} s = {count / seconds:,.0f}/s")
 
 
 async def owner(bench: Bench, count: int) -> None:
@@ -231,7 +248,6 @@ async def run(data: Path, count: int, only: str | None) -> None:
             await fill(bench, count)
         if only in {None, "sweep"}:
             await sweep(bench, count)
-            await sweep_beside(bench)
         if only in {None, "owner"}:
             await owner(bench, count // 10)
         if only in {None, "session"}:
