@@ -34,8 +34,9 @@ CREATE TABLE IF NOT EXISTS sequencing (one INTEGER PRIMARY KEY CHECK (one = 1), 
 INSERT OR IGNORE INTO sequencing VALUES (1, 0);
 """
 FORMAT = 1
-_FOLD_AT = 4_000
-"""Pages in the write-ahead log at which it is folded in: the same few pages are written again and again meanwhile."""
+_FOLD_AT = 2_000
+"""Pages in the write-ahead log at which it is folded in. More: the same few pages are written again and again meanwhile,
+and need to be folded in once. Fewer: a user whose command comes just then waits for less (8 MiB here)."""
 _WAIT = 30_000
 _SCRUB_WAIT = 100
 """Milliseconds that another's lock is waited for."""
