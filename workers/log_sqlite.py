@@ -35,8 +35,11 @@ INSERT OR IGNORE INTO sequencing VALUES (1, 0);
 """
 FORMAT = 1
 _FOLD_AT = 2_000
-"""Pages in the write-ahead log at which it is folded in. More: the same few pages are written again and again meanwhile,
-and need to be folded in once. Fewer: a user whose command comes just then waits for less (8 MiB here)."""
+"""Pages in the write-ahead log at which it is folded in.
+
+With more, the same few pages are written again and again meanwhile, and folded in once. With fewer, a user whose
+command comes just then waits for less: 8 MiB here.
+"""
 _WAIT = 30_000
 _SCRUB_WAIT = 100
 """Milliseconds that another's lock is waited for."""
