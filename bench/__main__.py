@@ -14,7 +14,8 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -69,13 +70,24 @@ def main() -> int:
     interpreter.set_up()
     for part in options.parts or [part for part in PARTS if options.large or part not in _LARGE]:
         here = machine()
-        with tempfile.TemporaryDirectory(prefix="mnemolog-bench-") as folder:
+        with tempfile.TemporaryDirectory(prefix="mnemolog-bench-") as folder, _environment():
             figures = PARTS[part](Path(folder) / part)
         sys.stdout.write(f"{part}\n" + "".join(f"  {name:<62} {value:,}\n" for name, value in figures.items()))
         sys.stdout.flush()
         _keep(part, {"machine": here, "figures": dict(figures)})
     page.write(RESULTS)
     return 0
+
+
+@contextmanager
+def _environment() -> Iterator[None]:
+    """Undo what a part does to the environment, which is how it configures its servers."""
+    kept = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(kept)
 
 
 def _keep(part: str, result: Mapping[str, Any]) -> None:
