@@ -34,9 +34,7 @@ def _memories(state: State, envelope: Envelope) -> Iterator[str]:
     match envelope.command:
         case DeleteMemory(target=target):
             yield stream(envelope.tenant, "memory", target.memory)
-        case ExpireRecord(target=target) | Erase(target=target) if target.kind == "memory":
-            yield stream(envelope.tenant, "memory", target.id)
-        case EraseRange(target=target) if target.kind == "memory":
+        case ExpireRecord(target=target) | Erase(target=target) | EraseRange(target=target) if target.kind == "memory":
             yield stream(envelope.tenant, "memory", target.id)
         case EraseRange(target=target) if target.kind == "owner":
             found = state.stream(stream(envelope.tenant, "owner", target.id))

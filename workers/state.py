@@ -195,14 +195,14 @@ class State:
     def written(self, stream: str, subject: str | None, limit: int) -> Sequence[Written]:
         """Return the first facts of a stream (of one entry if `subject` is given) that are not erased."""
         changed = self._new_written.get(stream, {})
+        if not changed:
+            return self._saved(stream, subject, limit, -1)
         clean = self._clean(
             (stream, subject),
             changed,
             limit,
             lambda count, above: self._saved(stream, subject, count, above),
         )
-        if not changed:
-            return clean
         fresh = (row for row in changed.values() if row and (subject is None or row.subject == subject))
         return sorted((*clean, *fresh), key=lambda row: row.version)[:limit]
 
@@ -230,16 +230,20 @@ class State:
         Every change of a memory asks whether an erasure of its owner is under way, and there hardly ever is one.
         """
         changed = self._new_owned.get(owner, {})
-        if not changed and owner in self._unowned:
-            return []
+        if not changed:
+            return self._saved_owned(owner, limit)
         clean = self._clean(owner, changed, limit, lambda count, above: self._snapshot.owned(owner, count, above))
-        if not clean and not changed:
+        return sorted((*clean, *(row for row in changed.values() if row)), key=lambda row: row.ordinal)[:limit]
+
+    def _saved_owned(self, owner: bytes, limit: int) -> Sequence[Owned]:
+        if owner in self._unowned:
+            return []
+        saved = self._snapshot.owned(owner, limit)
+        if not saved:
             if len(self._unowned) >= _HOT_STREAMS:
                 self._unowned.clear()
             self._unowned.add(owner)
-        if not changed:
-            return clean
-        return sorted((*clean, *(row for row in changed.values() if row)), key=lambda row: row.ordinal)[:limit]
+        return saved
 
     def _clean(
         self,
@@ -252,8 +256,6 @@ class State:
 
         An erasure in ranges takes the lowest first: what it has taken there is passed once, not in each range.
         """
-        if not changed:
-            return list(fetch(limit, -1))
         above = self._passed.get(of, -1)
         found: list[_Row] = []
         leading = True
