@@ -84,7 +84,7 @@ def reread(raw: bytes | str) -> Any:
 
 
 def headers(raw: str) -> dict[str, str]:
-    """Read a record's headers, that `text` has written. Raises ValueError.
+    """Read a record's headers, that `plain` has written. Raises ValueError.
 
     Their names are ours, and few: the parser keeps a string of each, instead of making twenty of them for each record.
     """

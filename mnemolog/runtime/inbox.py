@@ -19,7 +19,7 @@ from mnemolog.runtime.waiting import Waiting
 
 _BATCH = 500
 _ALONE, BESIDE = 50, 3
-"""Proposals in a round: where no user writes, and where some do (measured: their p99 stays below twice the usual)."""
+"""Proposals in a round: where no user writes, and where some do (ADR 18 has what it costs them)."""
 _WRITING = 1.0
 """Seconds for which users count as writing after their last command."""
 _CROWD, _PAUSE = 4, 0.001

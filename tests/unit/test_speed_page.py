@@ -20,6 +20,11 @@ def test_page_and_picture_are_those_of_the_data() -> None:
         assert path.read_text("utf-8") == text, f"{path.name} is not what `make bench` writes"
 
 
+def test_what_is_missed_is_explained() -> None:
+    """By references whose names are those in the data: under others, the section would be left out."""
+    assert any("## What is missed" in text for text in made(DATA).values())
+
+
 def test_every_goal_is_of_a_figure_that_is_measured() -> None:
     """A goal whose figure has another name would never be missed."""
     assert {part for part, _ in GOALS} <= PARTS.keys()
