@@ -84,6 +84,8 @@ _LOADED = (
     "SELECT s.name, s.row, w.version, w.subject, w.ordinal, w.link, w.command, w.nth, w.time FROM state_streams AS s"
     " LEFT JOIN state_written AS w ON w.stream = s.id WHERE s.name IN (%s) ORDER BY s.name, w.version LIMIT ?"
 )
+_PRUNINGS = 40
+"""How many times a slot's window is pruned while all of it is replaced."""
 _TABLES = ("meta", "slots", "streams", "keys", "groups", "tokens", "window", "written", "erasing", "owned")
 _Asked = TypeVar("_Asked")
 _STREAM = "(SELECT id FROM state_streams WHERE name = ?)"
@@ -134,6 +136,7 @@ class SqliteSnapshot:
         """Open the tables, and clear them if other code wrote them. The connection is in autocommit mode."""
         self._db = database
         self._rules = rules
+        self._pruned: dict[int, int] = {}
         self._db.executescript(_SCHEMA)
         if self._meta("fingerprint") != self._made_by():
             self.clear()
@@ -207,10 +210,8 @@ class SqliteSnapshot:
         _replace(self._db, "state_erasing VALUES (?)", "state_erasing WHERE stream = ?", waits)
         owned = ((at, row and row[1:]) for at, row in changed.owned.items())
         _replace(self._db, "state_owned VALUES (?, ?, ?, ?)", "state_owned WHERE owner = ? AND ordinal = ?", owned)
-        for slot in {slot for slot, _ in changed.acceptances}:
-            # Each acceptance has an ordinal of its own: fewer ordinals than the window holds leave nothing over.
-            if slot not in changed.slots or changed.slots[slot].ordinal > self._rules.window_size:
-                self._prune(slot)
+        for slot, newest in dict(sorted((at[0], row.ordinal) for at, row in changed.acceptances.items())).items():
+            self._prune(slot, newest)
 
     def _numbers(self, names: Iterable[str]) -> dict[str, int | None]:
         """Return the number that stands for each stream's name in other tables."""
@@ -220,7 +221,12 @@ class SqliteSnapshot:
             numbers.update(self._rows(sql, *some))
         return numbers
 
-    def _prune(self, slot: int) -> None:
+    def _prune(self, slot: int, newest: int) -> None:
+        """Remove what has left a slot's window, now and then, as all of it is read; each has an ordinal of its own."""
+        some = max(1, self._rules.window_size // _PRUNINGS)
+        if newest < self._rules.window_size or newest - self._pruned.setdefault(slot, newest - newest % some) < some:
+            return
+        self._pruned[slot] = newest - newest % some
         self._db.execute(
             "DELETE FROM state_window WHERE slot = ?1 AND ordinal < (SELECT ordinal FROM state_window WHERE slot = ?1"
             " ORDER BY ordinal DESC LIMIT 1 OFFSET ?2)",

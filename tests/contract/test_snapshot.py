@@ -350,6 +350,16 @@ def test_a_file_prunes_what_has_left_the_window(database: sqlite3.Connection) ->
     assert snapshot.acceptance(2, "c") is not None
 
 
+def test_a_file_is_pruned_now_and_then(database: sqlite3.Connection) -> None:
+    """It is not all read at each save: a fortieth of the window may be there beyond it, and all of the window is."""
+    snapshot = SqliteSnapshot(database, Rules(window_size=120))
+    for n in range(0, 1_000, 2):  # each acceptance brings two facts
+        save(snapshot, acceptances={(1, f"c{n}"): acceptance(n)})
+        there = [ordinal for ordinal, _ in snapshot.newest(1, 999)]
+        assert there == list(range(n, max(n - 2 * len(there), -1), -2))
+        assert min(n // 2 + 1, 120) <= len(there) <= 120 + 120 // 40
+
+
 @pytest.mark.parametrize("other", ["code", "rules"])
 def test_a_file_of_other_code_or_rules_is_cleared(
     database: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch, other: str
