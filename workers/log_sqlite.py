@@ -34,12 +34,8 @@ CREATE TABLE IF NOT EXISTS sequencing (one INTEGER PRIMARY KEY CHECK (one = 1), 
 INSERT OR IGNORE INTO sequencing VALUES (1, 0);
 """
 FORMAT = 1
-_FOLD_AT = 1_000
-"""Pages in the write-ahead log at which it is folded in.
-
-With more, the same few pages are written again and again meanwhile, and folded in once. With fewer, a user whose
-command comes just then waits for less: 4 MiB here, as SQLite would have it.
-"""
+_FOLD_AT = 16_000
+"""Pages in the write-ahead log at which a commit folds it in: 64 MiB. By then a server has, beside its commits."""
 _WAIT = 30_000
 _SCRUB_WAIT = 100
 """Milliseconds that another's lock is waited for."""

@@ -20,7 +20,7 @@ from workers.state import Snapshot, State
 
 BATCH = 500
 _BATCH_BYTES = 16 << 20
-_SAVE_AT = 400
+_SAVE_AT = 100
 """Changes after which a state is saved: what a user who comes meanwhile waits for, too."""
 
 Committed = Callable[[Sequence[CommandRecord], Transaction, float], None]

@@ -42,6 +42,7 @@ from mnemolog.runtime.watching import Watch
 from projections.projector import Projector
 from projections.store_sqlite import SqliteStore
 from workers.eraser import FACTS, proposals
+from workers.folding_sqlite import Folding
 from workers.log_sqlite import SqliteLog, damaged
 from workers.sequencing import Sequencing
 from workers.snapshot_sqlite import SqliteSnapshot
@@ -93,6 +94,7 @@ class Embedded:
             replayed=partial(watch.replayed, self.sequencing),
         )
         self._state_connection = state
+        self._folding = Folding(folder.connection, folder.database)
         self._database = folder.database
         applied = partial(watch.applied, "projector", self.projecting)
         self._projector = Projector(self.log, self.store, applied=applied)
@@ -215,10 +217,12 @@ class Embedded:
                 self._tell_all("the server has stopped on an error of its log")
                 self.on_failure()
         finally:
+            self._folding.stop()  # however it ends: a thread that is left keeps its process
             self._started.set()
 
     async def _main(self) -> None:
         await self._recover()
+        self._folding.start()
         self._started.set()
         while not self._stopping.is_set():
             arrived = self._inbox.take(_BUSY if self._sequencing.state.erasing else _IDLE)
@@ -259,6 +263,8 @@ class Embedded:
             await self._usage_erasing.take(transaction.facts)
             await self._project(self._sequencing.state.offset)
             self._answer(transaction)
+            rows = len(transaction.facts) + len(transaction.outcomes)
+            self._folding.committed(rows, len(transaction.tombstones))
             if transaction.tombstones or transaction.forget:
                 self._to_scrub = self._to_scrub or now()
         if until is None and await self._project(None):
@@ -342,6 +348,7 @@ class Embedded:
         tell(self._inbox.given_up(), what)
 
     async def _close(self) -> None:
+        self._folding.stop()
         self._sequencing.save()
         self._tell_all("the server is stopping; send the command again")
         self._usage_erasing.keep()
