@@ -120,6 +120,8 @@ class State:
         self._new_written: dict[str, dict[int, Written | None]] = {}
         self._new_owned: dict[bytes, dict[int, Owned | None]] = {}
         self._passed: dict[object, int] = {}
+        self._accepted: dict[int, int] = {}
+        self._floors: dict[tuple[int, int], tuple[int, int]] = {}
         self._ahead: dict[tuple[int, str], Acceptance | None] = {}
         self._whole: dict[str, Sequence[Written]] = {}
         self._unowned: set[bytes] = set()
@@ -184,13 +186,25 @@ class State:
             return found
         return self._ahead[at] if at in self._ahead else self._snapshot.acceptance(slot, command)
 
-    def window_floor(self, slot: int, size: int) -> int:
-        """Return the lowest ordinal among the newest `size` acceptances of a slot."""
+    def outside(self, slot: int, ordinal: int, size: int) -> bool:
+        """Tell whether an acceptance with this ordinal is older than the newest `size` of its slot.
+
+        An erasure asks this of each fact that it takes, and to count them takes milliseconds. What has left the window
+        stays outside, and nothing leaves it until another acceptance comes: only then they are counted again.
+        """
+        floor, counted = self._floors.get((slot, size), (0, -1))
+        if ordinal >= floor and (counted < 0 or self._accepted.get(slot, -1) > counted):
+            newest = self._newest(slot, size)
+            floor = newest[-1] if len(newest) == size else 0
+            self._floors[slot, size] = floor, max(newest, default=-1)
+        return ordinal < floor
+
+    def _newest(self, slot: int, size: int) -> list[int]:
+        """Return the ordinals of the newest acceptances of a slot, newest first."""
         fresh = {command: a.ordinal for (where, command), a in self._new.acceptances.items() if where == slot}
         saved = self._snapshot.newest(slot, size + len(fresh))
         clean = (ordinal for ordinal, command in saved if command not in fresh)
-        newest = sorted((*fresh.values(), *clean), reverse=True)[:size]
-        return newest[-1] if newest else 0
+        return sorted((*fresh.values(), *clean), reverse=True)[:size]
 
     def written(self, stream: str, subject: str | None, limit: int) -> Sequence[Written]:
         """Return the first facts of a stream (of one entry if `subject` is given) that are not erased."""
@@ -289,6 +303,8 @@ class State:
         new.written.update(delta.written)
         new.erasing.update(delta.erasing)
         new.owned.update(delta.owned)
+        for (slot, _), acceptance in delta.acceptances.items():
+            self._accepted[slot] = max(acceptance.ordinal, self._accepted.get(slot, -1))
         for (stream, version), written in delta.written.items():
             self._new_written.setdefault(stream, {})[version] = written
         for (owner, ordinal), owned in delta.owned.items():

@@ -226,8 +226,8 @@ class Seen(Protocol):
         """Return an acceptance; one that has left the window may still be there."""
         ...
 
-    def window_floor(self, slot: int, size: int) -> int:
-        """Return the lowest ordinal among the newest `size` acceptances of a slot."""
+    def outside(self, slot: int, ordinal: int, size: int) -> bool:
+        """Tell whether an acceptance with this ordinal is older than the newest `size` of its slot."""
         ...
 
     def written(self, stream: str, subject: str | None, limit: int) -> Sequence[Written]:

@@ -92,7 +92,7 @@ def in_window(seen: Seen, slot: int, acceptance: Acceptance, rules: Rules) -> bo
         return False
     if acceptance.ordinal >= known.ordinal - rules.window_size:
         return True
-    return acceptance.ordinal >= seen.window_floor(slot, rules.window_size)
+    return not seen.outside(slot, acceptance.ordinal, rules.window_size)
 
 
 def took(seen: Seen, case: Case, written: Sequence[Written]) -> tuple[Took, ...]:

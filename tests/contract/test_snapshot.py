@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -318,7 +319,7 @@ def test_a_state_reads_through_to_its_snapshot(reopen: Callable[[], Snapshot]) -
     )  # fmt: skip
     state = State(reopen())
     assert (state.offset, state.position, state.last_command) == (42, Position(1, 17), "last-command")
-    assert state.window_floor(1, 2) == 1
+    assert [state.outside(1, n, 2) for n in range(3)] == [True, False, False]
     delta = empty_delta()
     delta.streams["a"] = Stream(HEAD, Ended())
     delta.keys[b"k"] = delta.groups["m"] = delta.tokens["a", 0] = None
@@ -332,10 +333,34 @@ def test_a_state_reads_through_to_its_snapshot(reopen: Callable[[], Snapshot]) -
         assert [row.version for row in state.written("a", None, 3)] == [1, 3, 4]
         assert [row.version for row in state.written("a", "b", 3)] == [6]
         assert sorted(row.version for row in state.written_versions("a", [0, 1, 6])) == [1, 6]
-        assert (state.window_floor(1, 2), state.window_floor(1, 3)) == (1, 0)
+        assert [state.outside(1, n, 2) for n in range(3)] == [True, False, False]
+        assert not state.outside(1, 0, 3)
         assert state.slot(1) == Slot(6, 1)
         state.save()
         state = State(reopen())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_has_left_a_window_is_what_a_count_says(reopen: Callable[[], Snapshot], seed: int) -> None:
+    """However acceptances come, come anew, lose a fact, and are saved; of the newest `size`, none is outside."""
+    dice, state = random.Random(seed), State(reopen())
+    known: dict[str, int] = {}
+    for ordinal in range(120):
+        delta = empty_delta()
+        command = f"c{dice.randrange(60)}"
+        window = sorted(known.values())[-RULES.window_size :]
+        if dice.random() < 0.7 and known.get(command, -1) not in window:  # accepted, or anew where it was outside
+            known[command] = ordinal
+        if command in known:  # else it loses a fact: its acceptance changes where it is
+            delta.acceptances[1, command] = acceptance(known[command])
+        state.apply(delta)
+        if dice.random() < 0.1:
+            state.save()
+        newest = sorted(known.values(), reverse=True)
+        for size in (2, RULES.window_size):
+            asked = dice.choices(newest, k=6) if newest else []
+            assert [state.outside(1, n, size) for n in asked] == [n not in newest[:size] for n in asked]
+            assert not state.outside(2, 0, size)
 
 
 # ---- what only a file does -------------------------------------------------------------------------------------------
