@@ -34,7 +34,7 @@ from mnemolog.domain.usage import Usage, UsageWanted, ended_before
 from mnemolog.domain.window import WORKERS
 
 ACTOR = f"{WORKERS}retention"
-BATCH = 50
+BATCH = 30
 _AT_ONCE = 2
 """Batches on their way: one is decided, one is there when that is done."""
 _LOOK_AFTER = 20 * BATCH
