@@ -1,4 +1,4 @@
-"""Audits of a log in a data folder, on one core: the walk, decisions and views, replay, export and import.
+"""Audits of a log in a data folder: the walk, decisions and views, replay, export and import.
 
 `python -m bench.audit 1000000` measures a log of another size; its facts are events, memories and their changes.
 """
@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sqlite3
 import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from mnemolog.audit.moment import Moment, replayed
 from mnemolog.audit.reading import About, Facts, pages
 from mnemolog.audit.verify import Check, verified
 from mnemolog.audit.walk import Walk
+from mnemolog.domain.audits import silent
 from mnemolog.domain.memory import AddMemory, MemoryChange, MemoryTarget, NewMemory, Owner, UpdateMemory
 from mnemolog.domain.record import Position
 from mnemolog.domain.rules import Rules
@@ -39,6 +42,8 @@ from mnemolog.domain.session_commands import (
 )
 from mnemolog.domain.space import ByUser, CreateSpace, NewSpace
 from mnemolog.runtime import interpreter
+from mnemolog.runtime.audit_verify import Shares
+from mnemolog.runtime.config import Settings
 from mnemolog.runtime.folder import Folder
 from projections.dump_sqlite import SqliteDump
 from projections.projector import Projector, project
@@ -47,7 +52,7 @@ from workers.sequencing import Sequencing
 from workers.snapshot_sqlite import SqliteSnapshot
 from workers.state import State
 
-FACTS = 40_000
+FACTS = 120_000
 _ROUND = 2_000
 _USER = "u"
 _TEXT = "The user prefers dark mode and metric units, and would rather not be called before nine."
@@ -81,6 +86,10 @@ async def _measured(path: Path, wanted: int) -> dict[str, float]:
         assert result.derived == facts
 
     verifying = await _seconds(whole)
+    check = replace(check, apart=Shares(Settings(data=path / "here"), 1, os.cpu_count() or 1, silent))
+    begun = time.perf_counter()
+    await whole()
+    at_once = time.perf_counter() - begun
     middle = Moment(position=Position(0, walk.position.offset // 2))
     replaying = await _seconds(lambda: replayed(log, 1, About(tenant="bench"), middle, project))
     out, there = path / "out", Folder(path / "there")
@@ -96,6 +105,7 @@ async def _measured(path: Path, wanted: int) -> dict[str, float]:
         "read from the log, and nothing else, per second": round(facts / reading),
         "walked (chains, versions, ordinals) per second": round(facts / walking),
         "walked, decided again, views compared per second": round(facts / verifying),
+        "the same on all cores, per second": round(facts / at_once),
         "replayed to the middle of the log per second": round(facts / replaying),
         "exported per second": round(facts / exporting),
         "imported per second": round(facts / importing),

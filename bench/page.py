@@ -16,7 +16,7 @@ _TITLES = {
     "core": "The core, embedded, without HTTP",
     "appends": "Appends through HTTP, embedded",
     "search": "Search and indexing through HTTP, embedded, with the packaged model",
-    "audit": "Audits of a log in a folder, on one core",
+    "audit": "Audits of a log in a folder, on one core but where more are named",
     "redis": "The views in Redis",
     "kafka": "The sequencer on Kafka",
     "publishing": "The publisher on Kafka",

@@ -6,12 +6,14 @@
 3. Where an erasure has taken what a decision depended on, and the command that brought it is gone too, the slot is
    *torn*: until the last `Erased` that took any of it, facts are folded as they stand, and not compared. By the law of
    holes the state is right again from there on. What was folded instead of derived is counted.
+4. A decision asks for nothing of another slot: a partition's slots may be shared among processes, each with a state of
+   its own.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Protocol
@@ -63,12 +65,53 @@ class Derived:
     equal: int = 0
     folded: int = 0
 
+    def add(self, other: Derived) -> None:
+        """Take over what another share has derived."""
+        self.equal += other.equal
+        self.folded += other.folded
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What is derived here: of a partition's slots every `of`-th, from the `number`-th on."""
+
+    partition: int
+    partitions: int
+    number: int = 0
+    of: int = 1
+
+    def __str__(self) -> str:
+        """Return what a progress bar says."""
+        return f"partition {self.partition}" + (f", share {self.number + 1} of {self.of}" if self.of > 1 else "")
+
+    def has(self, slot: str) -> bool:
+        """Tell whether a slot, as a record names it, is of this share; what is none is of the first."""
+        if self.of == 1:
+            return True
+        number = int(slot) // self.partitions if slot.isascii() and slot.isdigit() else 0
+        return number % self.of == self.number
+
+
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """What the walk of a partition says to whoever derives it, where it found nothing wrong.
+
+    Facts lie below offset `end`; commands below `position` are decided, `last` is the id of the last of them. `holes`
+    are those of each slot that has any (`Walk.holes`).
+    """
+
+    end: int
+    position: Position
+    last: str
+    holes: Mapping[int, Sequence[tuple[int, int]]]
+
 
 @dataclass(slots=True)
 class _Ahead:
-    """The facts of a partition, taken up to a source."""
+    """The facts of a share, taken up to a source."""
 
     pages: AsyncIterator[Sequence[FactRecord]]
+    share: Share
     page: list[FactRecord] = field(default_factory=list)
     at: int = 0
 
@@ -87,73 +130,80 @@ class _Ahead:
                 following = await anext(self.pages)
             except StopAsyncIteration:
                 return found
-            self.page = [record for record in following if record.value is not None and record.key != CONTROL_KEY]
+            facts = [record for record in following if record.value is not None and record.key != CONTROL_KEY]
+            self.page = [record for record in facts if self.share.has(record.headers["slot"])]
             self.at = 0
 
 
 class Derive:
-    """The re-derivation of one partition; `decided` is up to where its commands are, `rules` all that may have held."""
+    """The re-derivation of a share of a partition; `rules` are all that may have held."""
 
     def __init__(
         self,
-        partition: tuple[int, int],
+        share: Share,
         state: Folding,
         rules: Sequence[Rules],
-        holes: Callable[[int], Sequence[tuple[int, int]]],
         found: Found,
         seen: Callable[[Fact], None] = lambda _: None,
     ) -> None:
-        """Take the partition and the number of all, a state that knows nothing, and who wants to see each fact."""
-        self._partition, self._partitions = partition
+        """Take a state that knows nothing, whom to tell, and who wants to see each fact."""
+        self._share = share
         self._state = state
         self._rules = rules
         self._by_hash = {one.hash: one for one in rules}
-        self._holes_of = holes
         self._found = found
         self._seen = seen
         self._torn: dict[int, int] = {}
-        self._holes: dict[int, Sequence[tuple[int, int]]] = {}
+        self._holes: Mapping[int, Sequence[tuple[int, int]]] = {}
         self._awaited: dict[tuple[str, int], bytes] = {}
         self.done = Derived()
 
-    async def run(self, log: Facts, end: int, decided: Position, last: str, told: Told = silent) -> None:
-        """Fold facts below offset `end`, then derive the commands below `decided`; `last` is the last one's id."""
-        facts = _Ahead(pages(log, self._partition, 0, end))
-        first, following = await log.bounds(self._partition)
-        if decided.offset > following:
+    async def run(self, log: Facts, walked: Walked, told: Told = silent) -> None:
+        """Fold the facts whose commands are not kept, then derive the others."""
+        share, decided = self._share, walked.position
+        self._holes = walked.holes
+        facts = _Ahead(pages(log, share.partition, 0, walked.end), share)
+        first, following = await log.bounds(share.partition)
+        if decided.offset > following and share.number == 0:
             self._found.wrong(
                 f"facts speak of commands up to offset {decided.offset}, but the command log ends at {following}"
             )
         at, oldest = first, Position(decided.epoch, first)
         while at < decided.offset:
-            commands = await log.commands(self._partition, at, _PAGE)
-            self._state.expect(named(commands))
-            for command in commands:
-                if command.offset >= decided.offset:
-                    break
-                source = Position(decided.epoch, command.offset)
-                mine = await facts.below(Position(decided.epoch, command.offset + 1))
-                if mine and _source(mine[0]) < source:
-                    of = next((n for n, record in enumerate(mine) if _source(record) >= source), len(mine))
-                    self._unexplained(mine[:of], oldest)
-                    mine = mine[of:]
-                self._one(command, source, mine)
-                if command.offset + 1 == decided.offset and command.headers.get("ce_id", "") != last:
-                    self._found.wrong(f"the command at {source} is not the one that the facts say was decided there")
+            commands = await log.commands(share.partition, at, _PAGE)
+            mine = [command for command in commands if share.has(command.key) and command.offset < decided.offset]
+            self._state.expect(named(mine))
+            for command in mine:
+                await self._one(command, Position(decided.epoch, command.offset), facts, oldest)
+            self._ends(commands, walked)
             at = commands[-1].offset + 1 if commands else decided.offset
-            told(f"derive partition {self._partition}", min(at, decided.offset) - first, decided.offset - first)
+            told(f"derive {share}", min(at, decided.offset) - first, decided.offset - first)
         self._unexplained(await facts.below(None), oldest)
         for stream, version in self._awaited:
             self._found.wrong(f"{stream}@{version} follows from its command, but is neither there nor erased")
+
+    def _ends(self, commands: Sequence[CommandRecord], walked: Walked) -> None:
+        """See that the last command decided is the one that the facts say."""
+        at = walked.position.offset - 1
+        if self._share.number == 0 and commands and commands[0].offset <= at <= commands[-1].offset:
+            identifier = next((one.headers.get("ce_id", "") for one in commands if one.offset == at), walked.last)
+            if identifier != walked.last:
+                source = Position(walked.position.epoch, at)
+                self._found.wrong(f"the command at {source} is not the one that the facts say was decided there")
 
     def _unexplained(self, records: Sequence[FactRecord], first: Position) -> None:
         """Fold facts whose command is not there; from the first kept one on, it should be."""
         for record in records:
             if _source(record) >= first:
-                self._found.wrong(f"fact {record.key} says it came from a command that is not there")
+                self._found.wrong(f"fact {record.key} says it came from a command of its slot that is not there")
             self._fold(record)
 
-    def _one(self, command: CommandRecord, source: Position, records: Sequence[FactRecord]) -> None:
+    async def _one(self, command: CommandRecord, source: Position, facts: _Ahead, oldest: Position) -> None:
+        records = await facts.below(Position(source.epoch, source.offset + 1))
+        if records and _source(records[0]) < source:
+            of = next((n for n, record in enumerate(records) if _source(record) >= source), len(records))
+            self._unexplained(records[:of], oldest)
+            records = records[of:]
         identifier = command.headers.get("ce_id", "")
         for record in records:
             if (record.headers["command"], record.headers["slot"]) != (identifier, command.key):
@@ -178,9 +228,7 @@ class Derive:
         What cannot be derived are the ordinals from `first` to `below`, and those behind that are gone as well; and,
         until the state is right again, all that erasures have taken meanwhile.
         """
-        if slot not in self._holes:
-            self._holes[slot] = self._holes_of(slot)
-        holes = self._holes[slot]
+        holes = self._holes.get(slot, ())
         at = bisect_left(holes, (below, -1))
         while at < len(holes) and holes[at][0] == below:
             below, at = below + 1, at + 1
@@ -200,7 +248,7 @@ class Derive:
         for rules in held:
             try:
                 envelope = decode_command(command)
-                if partition_of(envelope.slot, self._partitions) != self._partition:
+                if partition_of(envelope.slot, self._share.partitions) != self._share.partition:
                     return []
                 result = decide(self._state, envelope, command.time, source, rules)
             except Malformed:

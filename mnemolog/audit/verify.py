@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mnemolog.audit.derive import Derive, Folding
+from mnemolog.audit.derive import Derive, Derived, Folding, Share, Walked
 from mnemolog.audit.found import Found
 from mnemolog.audit.reading import Facts, pages
 from mnemolog.audit.views import Folded, Project, compare
 from mnemolog.audit.walk import Walk
 from mnemolog.domain.audits import Told, silent
+from mnemolog.domain.errors import Malformed
 from mnemolog.domain.fact import Fact
 from mnemolog.domain.rules import Rules
 from mnemolog.domain.stored import StoredViews
 
 _ATTEMPTS = 5
+
+Apart = Callable[[int, Walked], Awaitable[Sequence[tuple[Derived, Found]]]]
+"""Derives the shares of a partition, each in a process of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,11 @@ class Verified:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What to verify a log with: `state` gives a state that knows nothing, `views` are left out where None."""
+    """What to verify a log with: `state` gives a state that knows nothing, `views` are left out where None.
+
+    With `apart`, a partition of at least `apart_from` facts is derived by it, while its views are folded and compared
+    here.
+    """
 
     partitions: int
     state: Callable[[], Folding]
@@ -52,6 +61,8 @@ class Check:
     views: StoredViews | None = None
     heads: Sequence[Head] = ()
     told: Told = silent
+    apart: Apart | None = None
+    apart_from: int = 0
 
 
 async def walked(log: Facts, partition: int, check: Check, found: Found) -> Walk:
@@ -104,18 +115,60 @@ async def _once(log: Facts, partition: int, check: Check) -> tuple[Verified, Fol
         return result, folded, walk.end
     at = None if check.views is None else await check.views.checkpoint(partition)
     end = walk.end if at is None else min(at.offset, walk.end)
+    to = Walked(walk.end, walk.position, walk.last, walk.holes())
+    if check.apart is not None and walk.facts >= check.apart_from:
+        del walk  # its heads of all streams are not needed beside the views
+        await _apart(log, check, check.apart, to, (result, folded, end))
+        return result, folded, to.end
 
     def seen(fact: Fact) -> None:
         if fact.offset < end:
             folded.take(fact)
 
-    derive = Derive((partition, check.partitions), check.state(), check.rules, walk.tear, result.found, seen)
-    await derive.run(log, walk.end, walk.position, walk.last, told=check.told)
+    _count(result, *await derived(log, Share(partition, check.partitions), check, to, seen))
     folded.offset = end
-    result.derived, result.folded = derive.done.equal, derive.done.folded
     if check.views is not None:
         result.rows = await compare(log, check.views, folded, partition, result.found)
-    return result, folded, walk.end
+    return result, folded, to.end
+
+
+async def derived(
+    log: Facts, share: Share, check: Check, to: Walked, seen: Callable[[Fact], None] = lambda _: None
+) -> tuple[Derived, Found]:
+    """Derive a share of a partition."""
+    found = Found()
+    derive = Derive(share, check.state(), check.rules, found, seen)
+    await derive.run(log, to, told=check.told)
+    return derive.done, found
+
+
+def _count(result: Verified, done: Derived, found: Found) -> None:
+    result.derived += done.equal
+    result.folded += done.folded
+    result.found.add(found)
+
+
+async def _apart(log: Facts, check: Check, apart: Apart, to: Walked, into: tuple[Verified, Folded, int]) -> None:
+    """Fold and compare the views, while the shares are derived elsewhere."""
+    result, folded, end = into
+    deriving = asyncio.ensure_future(apart(result.partition, to))
+    views = Found()
+    try:
+        await asyncio.sleep(0)  # nothing below waits where a log is a file: this lets the others begin, and be heard
+        async for page in pages(log, result.partition, 0, end):
+            folded.take_records(page)
+            await asyncio.sleep(0)
+        folded.offset = end
+        if check.views is not None:
+            result.rows = await compare(log, check.views, folded, result.partition, views)
+    except Malformed as error:  # the derivation says so of the same fact, in its place
+        views.wrong(str(error))
+    except BaseException:
+        deriving.cancel()
+        raise
+    for done, found in await deriving:
+        _count(result, done, found)
+    result.found.add(views)
 
 
 async def _erased_since(log: Facts, partition: int, start: int) -> bool:

@@ -92,9 +92,9 @@ class Walk:
                 except (KeyError, ValueError, TypeError):
                     self._found.wrong(f"the record {record.key} at offset {record.offset} is none of ours")
 
-    def tear(self, slot: int) -> list[tuple[int, int]]:
-        """Return a slot's holes: the ordinal of each fact that is erased, and that of the `Erased` that took it."""
-        return sorted(self._slots[slot].holes) if slot in self._slots else []
+    def holes(self) -> dict[int, list[tuple[int, int]]]:
+        """Return each slot's holes: the ordinal of each fact that is erased, and that of the `Erased` that took it."""
+        return {slot: sorted(walked.holes) for slot, walked in self._slots.items() if walked.holes}
 
     def heads(self) -> dict[int, tuple[int, bytes]]:
         """Return each slot's number of facts and root, up to the first that is missing."""

@@ -1,6 +1,7 @@
 """`mnemolog audit verify`: the log walked, its commands decided again, views and vectors compared with a fold of it.
 
-1. Partitions are verified side by side, each in a process of its own.
+1. Partitions are verified side by side, each in a process of its own. Where one is left, and it is large, its commands
+   are decided again in several processes, each with a share of its slots, while this one compares the views.
 2. With `--resume FILE` what is done is written there, and not done again after an interruption.
 3. What cannot be looked at now (a vector index that a running server has open) is said, and is no difference.
 """
@@ -15,23 +16,24 @@ import os
 import queue
 import sqlite3
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import asynccontextmanager
-from dataclasses import asdict
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from mnemolog.audit.derive import candidates
+from mnemolog.audit.derive import Derived, Share, Walked, candidates
 from mnemolog.audit.found import Found
 from mnemolog.audit.reading import Facts, pages
 from mnemolog.audit.vectors import Memories, compare_vectors, memories
-from mnemolog.audit.verify import Check, Head, Verified, verified
+from mnemolog.audit.verify import Check, Head, Verified, derived, verified
 from mnemolog.audit.views import Folded
 from mnemolog.domain.audits import Told
 from mnemolog.domain.errors import Corrupt, Unavailable
 from mnemolog.domain.rules import Rules
 from mnemolog.domain.stored import StoredViews
+from mnemolog.runtime import interpreter
 from mnemolog.runtime.audited import audited, existing
 from mnemolog.runtime.bar import Bar
 from mnemolog.runtime.config import BadConfiguration, Settings
@@ -46,13 +48,16 @@ if TYPE_CHECKING:
     from projections.dump_qdrant import QdrantDump
 
 _POLL = 0.1
+APART_FROM = 20_000
+"""Facts of a partition from which on it is derived in processes of their own: these take a second to start."""
+T = TypeVar("T")
 
 
 async def verify(settings: Settings, options: argparse.Namespace) -> int:
     """Verify the deployment; 1 if anything differs."""
     heads = _heads(options)
     partitions = settings.partitions if settings.runtime == "kafka" else 1
-    jobs = min(options.jobs or os.cpu_count() or 1, partitions)
+    jobs = options.jobs or os.cpu_count() or 1
     results = _resumed(options.resume, partitions)
     left = [partition for partition in range(partitions) if partition not in results]
     known: dict[int, Memories] = {}
@@ -63,10 +68,10 @@ async def verify(settings: Settings, options: argparse.Namespace) -> int:
 
     with Bar() as bar:
         if jobs > 1 and len(left) > 1:
-            await _side_by_side(settings, left, heads, jobs, bar.tell, done)
+            await _side_by_side(settings, left, heads, min(jobs, len(left)), bar.tell, done)
         else:
             for partition in left:
-                done(*await _one(settings, partition, heads, bar.tell))
+                done(*await _one(settings, partition, heads, bar.tell, jobs))
         found = Found()
         for partition in sorted(results):
             found.add(results[partition].found)
@@ -94,13 +99,20 @@ def _heads(options: argparse.Namespace) -> Sequence[Head]:
     return list({(claim.slot, claim.facts): claim for head in heads for claim in claims(head)}.values())
 
 
-async def _one(settings: Settings, partition: int, heads: Sequence[Head], told: Told) -> tuple[Verified, Memories]:
+async def _one(
+    settings: Settings, partition: int, heads: Sequence[Head], told: Told, jobs: int = 1
+) -> tuple[Verified, Memories]:
     async with audited(settings) as here, stored_views(settings) as views:
-        rules = settings.rules()
-        held = candidates(rules, former_rules(settings))
-        check = Check(here.partitions, lambda: _state(rules), project, held, views, heads, told)
+        apart = Shares(settings, here.partitions, jobs, told) if jobs > 1 else None
+        check = _check(settings, here.partitions, told)
+        check = replace(check, views=views, heads=heads, apart=apart, apart_from=APART_FROM)
         result, folded = await verified(here.log, partition, check)
         return result, memories(folded)
+
+
+def _check(settings: Settings, partitions: int, told: Told) -> Check:
+    rules = settings.rules()
+    return Check(partitions, lambda: _state(rules), project, candidates(rules, former_rules(settings)), told=told)
 
 
 def _state(rules: Rules) -> State:
@@ -144,17 +156,54 @@ async def _side_by_side(
     told: Told,
     done: Callable[[Verified, Memories], None],
 ) -> None:
-    context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager, ProcessPoolExecutor(jobs, context) as pool:
-        said: Any = manager.Queue()
+    with _processes(jobs) as (pool, said):
         going = {pool.submit(_in_process, settings, partition, heads, said) for partition in partitions}
-        while going:
-            await asyncio.sleep(_POLL)
-            _hear(said, told)
-            ready: set[Future[tuple[Verified, Memories]]] = {future for future in going if future.done()}
-            for future in ready:
-                done(*future.result())
-            going -= ready
+        async for result, mine in _as_they_come(going, said, told):
+            done(result, mine)
+
+
+@contextmanager
+def _processes(jobs: int) -> Iterator[tuple[ProcessPoolExecutor, Any]]:
+    """Start processes, and a queue in which they say how far they have come."""
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager, ProcessPoolExecutor(jobs, context, interpreter.set_up) as pool:
+        yield pool, manager.Queue()
+
+
+async def _as_they_come(going: set[Future[T]], said: Any, told: Told) -> AsyncIterator[T]:
+    while going:
+        await asyncio.sleep(_POLL)
+        _hear(said, told)
+        ready = {future for future in going if future.done()}
+        for future in ready:
+            yield future.result()
+        going -= ready
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Derives a partition in several processes."""
+
+    settings: Settings
+    partitions: int
+    jobs: int
+    told: Told
+
+    async def __call__(self, partition: int, walked: Walked) -> Sequence[tuple[Derived, Found]]:
+        """Return what came of each share."""
+        shares = [Share(partition, self.partitions, number, self.jobs) for number in range(self.jobs)]
+        with _processes(self.jobs) as (pool, said):
+            going = {pool.submit(_derive, self.settings, share, walked, said) for share in shares}
+            return [one async for one in _as_they_come(going, said, self.told)]
+
+
+def _derive(settings: Settings, share: Share, walked: Walked, said: Any) -> tuple[Derived, Found]:
+    async def derive() -> tuple[Derived, Found]:
+        async with audited(settings) as here:
+            check = _check(settings, here.partitions, lambda *what: said.put(what))
+            return await derived(here.log, share, check, walked)
+
+    return asyncio.run(derive())
 
 
 def _in_process(settings: Settings, partition: int, heads: Sequence[Head], said: Any) -> tuple[Verified, Memories]:

@@ -61,7 +61,12 @@ def _verify(verbs: Commands) -> None:
     command.add_argument("--embed", action="store_true", help="embed every text again and compare the vectors too")
     command.add_argument("--heads", type=Path, metavar="FOLDER", help="compare with the signed heads in this folder")
     command.add_argument("--trust", metavar="KEY", help="the public key that the heads are signed with, in hex")
-    command.add_argument("--jobs", type=int, metavar="N", help="processes, for as many partitions at once")
+    command.add_argument(
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="processes, for as many partitions at once, or for the slots of one (default: the cores)",
+    )
     command.add_argument(
         "--resume", type=Path, metavar="FILE", help="keep what is done in this file, and leave out what it says is done"
     )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
-from mnemolog.audit.derive import candidates
-from mnemolog.audit.verify import Check, Head, Verified, verified
+from mnemolog.audit.derive import Derived, Share, Walked, candidates
+from mnemolog.audit.found import Found
+from mnemolog.audit.verify import Check, Head, Verified, derived, verified
 from mnemolog.audit.views import Folded
 from mnemolog.domain.codec import decode_fact
 from mnemolog.domain.record import CONTROL_KEY
@@ -64,16 +66,24 @@ def _in_memory() -> State:
     return State(MemorySnapshot(KEY))
 
 
-def verify(path: Path, heads: Sequence[Head] = (), state: Callable[[], State] = _in_memory) -> tuple[Verified, Folded]:
-    """Verify a database, its views too."""
-    return asyncio.run(_verified(path, heads, state))
+def verify(
+    path: Path, heads: Sequence[Head] = (), state: Callable[[], State] = _in_memory, shares: int = 0
+) -> tuple[Verified, Folded]:
+    """Verify a database, its views too; in so many shares, if any, as processes would that know nothing of another."""
+    return asyncio.run(_verified(path, heads, state, shares))
 
 
-async def _verified(path: Path, heads: Sequence[Head], state: Callable[[], State]) -> tuple[Verified, Folded]:
+async def _verified(
+    path: Path, heads: Sequence[Head], state: Callable[[], State], shares: int
+) -> tuple[Verified, Folded]:
     log, views = SqliteLog(path, lambda: 0), connect(path, durable=False)
     try:
         check = Check(1, state, project, candidates(Rules()), SqliteDump(views), heads)
-        return await verified(log, 0, check)
+
+        async def apart(partition: int, walked: Walked) -> list[tuple[Derived, Found]]:
+            return [await derived(log, Share(partition, 1, number, shares), check, walked) for number in range(shares)]
+
+        return await verified(log, 0, replace(check, apart=apart) if shares else check)
     finally:
         views.close()
         await log.close()

@@ -51,7 +51,10 @@ def expired(scene: Path, path: Path) -> Path:
 
 
 def unnoticed(scene: Path, folder: Path, changes: Sequence[Change], count: int, *, seed: int) -> list[str]:
-    """Make so many single changes, each to a copy of its own; return those that verification does not find."""
+    """Make so many single changes, each to a copy of its own; return those that verification does not find.
+
+    In turn, a change is looked for in one process, and as several would that share the slots.
+    """
     heads = scenes.heads_of(scenes.verify(scene)[0])
     copy, missed = folder / "copy.db", []
     for number in range(count):
@@ -61,7 +64,7 @@ def unnoticed(scene: Path, folder: Path, changes: Sequence[Change], count: int, 
         change = changes[number % len(changes)]
         what = change(database, dice)
         database.close()
-        found = scenes.verify(copy, heads)[0].found
+        found = scenes.verify(copy, heads, shares=number // len(changes) % 3)[0].found
         if not found.count:
             missed.append(f"{change.__name__} {number}: {what}")
     return missed
@@ -98,6 +101,9 @@ def test_guarantee_7_chains_verify_across_erasures(tmp_path: Path, seed: int) ->
     result, _ = scenes.verify(path)
     assert result.found == Found()
     assert result.derived > 0
+    shared, _ = scenes.verify(path, shares=3)
+    assert shared == result
     old, _ = scenes.verify(expired(path, tmp_path / "old.db"), scenes.heads_of(result))
     assert old.found == Found()
     assert old.heads == result.heads
+    assert scenes.verify(tmp_path / "old.db", shares=2)[0] == old

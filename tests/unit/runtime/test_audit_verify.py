@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import qdrant_edge as engine
 
+from mnemolog.runtime import audit_verify
 from mnemolog.runtime.config import Settings
 from mnemolog.runtime.folder import Folder
 from mnemolog.runtime.indexing import load_vectors
@@ -78,6 +79,26 @@ def test_a_changed_row_is_named(run: Run, data: Path, memories: list[str]) -> No
     assert f"DIFFERS  row acme/memory/{memories[0]} differs from the log in content\n" in said.out
     assert "forged" not in said.out
     assert said.out.splitlines()[-1] == "1 differences"
+
+
+def test_a_large_partition_is_decided_in_several_processes(
+    run: Run, data: Path, memories: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each with a share of its slots: the same is said as by one alone, of a sound folder and of a changed one."""
+    monkeypatch.setattr(audit_verify, "APART_FROM", 1)
+
+    def said(jobs: str) -> tuple[int, str]:
+        verdict = run("audit", "verify", "--json", "--jobs", jobs)
+        return verdict.code, verdict.out
+
+    assert said("2") == said("1")
+    assert said("2")[0] == 0
+    database = sqlite3.connect(data / "mnemolog.db")
+    database.execute("UPDATE view_rows SET fields = replace(fields, 'changed', 'forged')")
+    database.commit()
+    database.close()
+    assert said("2") == said("1")
+    assert said("2")[0] == 1
 
 
 def test_what_is_done_is_not_done_again(run: Run, data: Path, tmp_path: Path, memories: list[str]) -> None:
