@@ -65,45 +65,49 @@ class Derived:
     equal: int = 0
     folded: int = 0
 
-    def add(self, other: Derived) -> None:
-        """Take over what another share has derived."""
-        self.equal += other.equal
-        self.folded += other.folded
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """What is derived here: of a partition's slots every `of`-th, from the `number`-th on."""
-
-    partition: int
-    partitions: int
-    number: int = 0
-    of: int = 1
-
-    def __str__(self) -> str:
-        """Return what a progress bar says."""
-        return f"partition {self.partition}" + (f", share {self.number + 1} of {self.of}" if self.of > 1 else "")
-
-    def has(self, slot: str) -> bool:
-        """Tell whether a slot, as a record names it, is of this share; what is none is of the first."""
-        if self.of == 1:
-            return True
-        number = int(slot) // self.partitions if slot.isascii() and slot.isdigit() else 0
-        return number % self.of == self.number
-
 
 @dataclass(frozen=True, slots=True)
 class Walked:
     """What the walk of a partition says to whoever derives it, where it found nothing wrong.
 
-    Facts lie below offset `end`; commands below `position` are decided, `last` is the id of the last of them. `holes`
-    are those of each slot that has any (`Walk.holes`).
+    Facts lie below offset `end`; commands below `position` are decided, `last` is the id of the last of them. `sizes`
+    are how many facts each slot has had, `holes` those of each slot that has any (`Walk.holes`).
     """
 
     end: int
     position: Position
     last: str
+    sizes: Mapping[int, int]
     holes: Mapping[int, Sequence[tuple[int, int]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Of a partition's slots those that are derived here: all of them, or what `whose` says is this number's."""
+
+    partition: int
+    partitions: int
+    number: int = 0
+    whose: Mapping[str, int] | None = None
+
+    def __str__(self) -> str:
+        """Return what a progress bar says."""
+        return f"partition {self.partition}" + ("" if self.whose is None else f", share {self.number + 1}")
+
+    def has(self, slot: str) -> bool:
+        """Tell whether a slot, as a record names it, is of this share; one without facts is of the first."""
+        return self.whose is None or self.whose.get(slot, 0) == self.number
+
+
+def shares(partition: int, partitions: int, walked: Walked, count: int) -> list[Share]:
+    """Share a partition's slots out, each with about as many facts: the largest first, to who has least."""
+    whose: dict[str, int] = {}
+    loads = [0] * count
+    for slot, size in sorted(walked.sizes.items(), key=lambda one: -one[1]):
+        least = loads.index(min(loads))
+        whose[str(slot)] = least
+        loads[least] += size
+    return [Share(partition, partitions, number, whose) for number in range(count)]
 
 
 @dataclass(slots=True)

@@ -115,7 +115,8 @@ async def _once(log: Facts, partition: int, check: Check) -> tuple[Verified, Fol
         return result, folded, walk.end
     at = None if check.views is None else await check.views.checkpoint(partition)
     end = walk.end if at is None else min(at.offset, walk.end)
-    to = Walked(walk.end, walk.position, walk.last, walk.holes())
+    sizes = {slot: size for slot, (size, _) in result.heads.items()}
+    to = Walked(walk.end, walk.position, walk.last, sizes, walk.holes())
     if check.apart is not None and walk.facts >= check.apart_from:
         del walk  # its heads of all streams are not needed beside the views
         await _apart(log, check, check.apart, to, (result, folded, end))

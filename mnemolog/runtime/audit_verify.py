@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mnemolog.audit.derive import Derived, Share, Walked, candidates
+from mnemolog.audit.derive import Derived, Share, Walked, candidates, shares
 from mnemolog.audit.found import Found
 from mnemolog.audit.reading import Facts, pages
 from mnemolog.audit.vectors import Memories, compare_vectors, memories
@@ -191,9 +191,9 @@ class Shares:
 
     async def __call__(self, partition: int, walked: Walked) -> Sequence[tuple[Derived, Found]]:
         """Return what came of each share."""
-        shares = [Share(partition, self.partitions, number, self.jobs) for number in range(self.jobs)]
+        mine = shares(partition, self.partitions, walked, self.jobs)
         with _processes(self.jobs) as (pool, said):
-            going = {pool.submit(_derive, self.settings, share, walked, said) for share in shares}
+            going = {pool.submit(_derive, self.settings, share, walked, said) for share in mine}
             return [one async for one in _as_they_come(going, said, self.told)]
 
 

@@ -9,7 +9,8 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
-from mnemolog.audit.derive import Derived, Share, Walked, candidates
+from mnemolog.audit import derive
+from mnemolog.audit.derive import Derived, Walked, candidates
 from mnemolog.audit.found import Found
 from mnemolog.audit.verify import Check, Head, Verified, derived, verified
 from mnemolog.audit.views import Folded
@@ -81,7 +82,7 @@ async def _verified(
         check = Check(1, state, project, candidates(Rules()), SqliteDump(views), heads)
 
         async def apart(partition: int, walked: Walked) -> list[tuple[Derived, Found]]:
-            return [await derived(log, Share(partition, 1, number, shares), check, walked) for number in range(shares)]
+            return [await derived(log, share, check, walked) for share in derive.shares(partition, 1, walked, shares)]
 
         return await verified(log, 0, replace(check, apart=apart) if shares else check)
     finally:
