@@ -42,7 +42,7 @@ from mnemolog.domain.session_commands import (
 )
 from mnemolog.domain.space import ByUser, CreateSpace, NewSpace
 from mnemolog.runtime import interpreter
-from mnemolog.runtime.audit_verify import Shares
+from mnemolog.runtime.audit_verify import shared
 from mnemolog.runtime.config import Settings
 from mnemolog.runtime.folder import Folder
 from projections.dump_sqlite import SqliteDump
@@ -86,9 +86,10 @@ async def _measured(path: Path, wanted: int) -> dict[str, float]:
         assert result.derived == facts
 
     verifying = await _seconds(whole)
-    check = replace(check, apart=Shares(Settings(data=path / "here"), 1, os.cpu_count() or 1, silent))
     begun = time.perf_counter()
-    await whole()
+    with shared(Settings(data=path / "here"), 1, os.cpu_count() or 1, silent) as apart:
+        check = replace(check, apart=apart)
+        await whole()
     at_once = time.perf_counter() - begun
     middle = Moment(position=Position(0, walk.position.offset // 2))
     replaying = await _seconds(lambda: replayed(log, 1, About(tenant="bench"), middle, project))

@@ -50,8 +50,7 @@ class Verified:
 class Check:
     """What to verify a log with: `state` gives a state that knows nothing, `views` are left out where None.
 
-    With `apart`, a partition of at least `apart_from` facts is derived by it, while its views are folded and compared
-    here.
+    With `apart`, a partition is derived by it, while its views are folded and compared here.
     """
 
     partitions: int
@@ -62,7 +61,6 @@ class Check:
     heads: Sequence[Head] = ()
     told: Told = silent
     apart: Apart | None = None
-    apart_from: int = 0
 
 
 async def walked(log: Facts, partition: int, check: Check, found: Found) -> Walk:
@@ -117,7 +115,7 @@ async def _once(log: Facts, partition: int, check: Check) -> tuple[Verified, Fol
     end = walk.end if at is None else min(at.offset, walk.end)
     sizes = {slot: size for slot, (size, _) in result.heads.items()}
     to = Walked(walk.end, walk.position, walk.last, sizes, walk.holes())
-    if check.apart is not None and walk.facts >= check.apart_from:
+    if check.apart is not None:
         del walk  # its heads of all streams are not needed beside the views
         await _apart(log, check, check.apart, to, (result, folded, end))
         return result, folded, to.end

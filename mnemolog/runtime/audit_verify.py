@@ -18,8 +18,8 @@ import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import asdict, dataclass, replace
+from contextlib import asynccontextmanager, contextmanager, nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,7 +27,7 @@ from mnemolog.audit.derive import Derived, Share, Walked, candidates, shares
 from mnemolog.audit.found import Found
 from mnemolog.audit.reading import Facts, pages
 from mnemolog.audit.vectors import Memories, compare_vectors, memories
-from mnemolog.audit.verify import Check, Head, Verified, derived, verified
+from mnemolog.audit.verify import Apart, Check, Head, Verified, derived, verified
 from mnemolog.audit.views import Folded
 from mnemolog.domain.audits import Told
 from mnemolog.domain.errors import Corrupt, Unavailable
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 _POLL = 0.1
 APART_FROM = 20_000
-"""Facts of a partition from which on it is derived in processes of their own: these take a second to start."""
+"""Records of a partition from which on it is derived in processes of their own: these take a second to start."""
 T = TypeVar("T")
 
 
@@ -103,11 +103,11 @@ async def _one(
     settings: Settings, partition: int, heads: Sequence[Head], told: Told, jobs: int = 1
 ) -> tuple[Verified, Memories]:
     async with audited(settings) as here, stored_views(settings) as views:
-        apart = Shares(settings, here.partitions, jobs, told) if jobs > 1 else None
-        check = _check(settings, here.partitions, told)
-        check = replace(check, views=views, heads=heads, apart=apart, apart_from=APART_FROM)
-        result, folded = await verified(here.log, partition, check)
-        return result, memories(folded)
+        large = jobs > 1 and await here.log.end(partition) >= APART_FROM
+        with shared(settings, here.partitions, jobs, told) if large else nullcontext() as apart:
+            check = replace(_check(settings, here.partitions, told), views=views, heads=heads, apart=apart)
+            result, folded = await verified(here.log, partition, check)
+            return result, memories(folded)
 
 
 def _check(settings: Settings, partitions: int, told: Told) -> Check:
@@ -180,21 +180,23 @@ async def _as_they_come(going: set[Future[T]], said: Any, told: Told) -> AsyncIt
         going -= ready
 
 
-@dataclass(frozen=True, slots=True)
-class Shares:
-    """Derives a partition in several processes."""
+@contextmanager
+def shared(settings: Settings, partitions: int, jobs: int, told: Told) -> Iterator[Apart]:
+    """Give what derives a partition in so many processes, which are started at once, as the walk comes first."""
+    with _processes(jobs) as (pool, said):
+        for _ in range(jobs):
+            pool.submit(_begin)
 
-    settings: Settings
-    partitions: int
-    jobs: int
-    told: Told
+        async def apart(partition: int, walked: Walked) -> Sequence[tuple[Derived, Found]]:
+            mine = shares(partition, partitions, walked, jobs)
+            going = {pool.submit(_derive, settings, share, walked, said) for share in mine}
+            return [one async for one in _as_they_come(going, said, told)]
 
-    async def __call__(self, partition: int, walked: Walked) -> Sequence[tuple[Derived, Found]]:
-        """Return what came of each share."""
-        mine = shares(partition, self.partitions, walked, self.jobs)
-        with _processes(self.jobs) as (pool, said):
-            going = {pool.submit(_derive, self.settings, share, walked, said) for share in mine}
-            return [one async for one in _as_they_come(going, said, self.told)]
+        yield apart
+
+
+def _begin() -> None:
+    """Do nothing: a process imports what it needs to do so."""
 
 
 def _derive(settings: Settings, share: Share, walked: Walked, said: Any) -> tuple[Derived, Found]:
