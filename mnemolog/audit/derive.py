@@ -117,14 +117,15 @@ class _Ahead:
     pages: AsyncIterator[Sequence[FactRecord]]
     share: Share
     page: list[FactRecord] = field(default_factory=list)
+    sources: list[Position] = field(default_factory=list)
     at: int = 0
 
     async def below(self, limit: Position | None) -> list[FactRecord]:
         """Return the next facts whose source is below a limit, all of them without one."""
         found: list[FactRecord] = []
         while True:
-            page, at = self.page, self.at
-            while at < len(page) and (limit is None or _source(page[at]) < limit):
+            page, sources, at = self.page, self.sources, self.at
+            while at < len(page) and (limit is None or sources[at] < limit):
                 at += 1
             found += page[self.at : at]
             self.at = at
@@ -136,6 +137,7 @@ class _Ahead:
                 return found
             facts = [record for record in following if record.value is not None and record.key != CONTROL_KEY]
             self.page = [record for record in facts if self.share.has(record.headers["slot"])]
+            self.sources = [_source(record) for record in self.page]
             self.at = 0
 
 
@@ -148,9 +150,9 @@ class Derive:
         state: Folding,
         rules: Sequence[Rules],
         found: Found,
-        seen: Callable[[Fact], None] = lambda _: None,
+        seen: Callable[[Fact], None] | None = None,
     ) -> None:
-        """Take a state that knows nothing, whom to tell, and who wants to see each fact."""
+        """Take a state that knows nothing, whom to tell, and who, if anybody, wants to see each fact."""
         self._share = share
         self._state = state
         self._rules = rules
@@ -274,7 +276,8 @@ class Derive:
                 self._found.wrong(f"fact {record.key} is not what the command at {source} gives")
             else:
                 self.done.equal += 1
-                self._seen(fact.at(actual.offset))
+                if self._seen is not None:
+                    self._seen(fact.at(actual.offset))
             self._apply(fact)
         for key in there:
             self._found.wrong(f"fact {key} does not follow from the command at {source}")
@@ -290,7 +293,8 @@ class Derive:
             self._found.wrong(str(error))
             return
         self.done.folded += 1
-        self._seen(fact)
+        if self._seen is not None:
+            self._seen(fact)
         self._apply(fact)
 
     def _apply(self, fact: Fact) -> None:

@@ -132,7 +132,7 @@ async def _once(log: Facts, partition: int, check: Check) -> tuple[Verified, Fol
 
 
 async def derived(
-    log: Facts, share: Share, check: Check, to: Walked, seen: Callable[[Fact], None] = lambda _: None
+    log: Facts, share: Share, check: Check, to: Walked, seen: Callable[[Fact], None] | None = None
 ) -> tuple[Derived, Found]:
     """Derive a share of a partition."""
     found = Found()
