@@ -48,7 +48,8 @@ _WHY = """## What is missed, and what stands in the way
   the engine a millisecond; the rest is a request's: HTTP, who asks, ten rows, JSON, and the changes of thread
   between them.
 - **Audits that decide again.** A fact decided again costs what it cost when it was decided first, besides the walk
-  and the views: there is no cheaper way to say that it follows from its command.
+  and the views: there is no cheaper way to say that it follows from its command. The slots of a partition are shared
+  out among the cores after the walk, which is one process's.
 - **Rebuilds into Redis.** One interpreter reads, decodes, plans and packs nine fields and five places a fact, while
   Redis writes those of the batch before. After a loss, each projector fills its own partitions, on a core of its own.
 """

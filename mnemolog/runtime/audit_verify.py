@@ -18,6 +18,7 @@ import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -164,10 +165,14 @@ async def _side_by_side(
 
 @contextmanager
 def _processes(jobs: int) -> Iterator[tuple[ProcessPoolExecutor, Any]]:
-    """Start processes, and a queue in which they say how far they have come."""
+    """Start processes, and a queue in which they say how far they have come. Raises Unavailable if one is killed."""
     context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager, ProcessPoolExecutor(jobs, context, interpreter.set_up) as pool:
-        yield pool, manager.Queue()
+    try:
+        with context.Manager() as manager, ProcessPoolExecutor(jobs, context, interpreter.set_up) as pool:
+            yield pool, manager.Queue()
+    except BrokenProcessPool as error:
+        message = "a process of the verification was killed, perhaps for want of memory; try again with --jobs 1"
+        raise Unavailable(message) from error
 
 
 async def _as_they_come(going: set[Future[T]], said: Any, told: Told) -> AsyncIterator[T]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sqlite3
 import uuid
 from pathlib import Path
@@ -99,6 +100,17 @@ def test_a_large_partition_is_decided_in_several_processes(
     database.close()
     assert said("2") == said("1")
     assert said("2")[0] == 1
+
+
+def test_a_process_that_is_killed_is_a_clear_error(
+    run: Run, data: Path, memories: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that takes more memory than there is would be: nothing is said of the log, and what to do is."""
+    monkeypatch.setattr(audit_verify, "APART_FROM", 1)
+    monkeypatch.setattr(audit_verify, "_begin", os.abort)
+    said = run("audit", "verify", "--jobs", "2")
+    assert (said.code, said.out) == (1, "")
+    assert "try again with --jobs 1" in said.err
 
 
 def test_what_is_done_is_not_done_again(run: Run, data: Path, tmp_path: Path, memories: list[str]) -> None:
