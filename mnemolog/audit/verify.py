@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from mnemolog.audit.derive import Derive, Derived, Folding, Share, Walked
 from mnemolog.audit.found import Found
 from mnemolog.audit.reading import Facts, pages
-from mnemolog.audit.views import Folded, Project, compare
+from mnemolog.audit.views import Folded, Project, compare, fold_to
 from mnemolog.audit.walk import Walk
 from mnemolog.domain.audits import Told, silent
 from mnemolog.domain.errors import Malformed
@@ -153,11 +153,7 @@ async def _apart(log: Facts, check: Check, apart: Apart, to: Walked, into: tuple
     deriving = asyncio.ensure_future(apart(result.partition, to))
     views = Found()
     try:
-        await asyncio.sleep(0)  # nothing below waits where a log is a file: this lets the others begin, and be heard
-        async for page in pages(log, result.partition, 0, end):
-            folded.take_records(page)
-            await asyncio.sleep(0)
-        folded.offset = end
+        await fold_to(log, folded, result.partition, end)
         if check.views is not None:
             result.rows = await compare(log, check.views, folded, result.partition, views)
     except Malformed as error:  # the derivation says so of the same fact, in its place

@@ -5,6 +5,7 @@ The fold is written here once more, simple and apart from any store: what is to 
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -93,7 +94,7 @@ async def compare(log: Facts, views: StoredViews, folded: Folded, partition: int
     if at.offset > await log.end(partition):
         found.wrong(f"partition {partition}: the views have come to offset {at.offset}, beyond the end of the log")
         return 0
-    await _fold_to(log, folded, partition, at.offset)
+    await fold_to(log, folded, partition, at.offset)
     wrong_rows, wrong_indexes = await _differences(views, folded, partition, None, None)
     for _ in range(_ATTEMPTS):
         if not wrong_rows and not wrong_indexes:
@@ -102,7 +103,7 @@ async def compare(log: Facts, views: StoredViews, folded: Folded, partition: int
         if before is None or before.offset < folded.offset:
             found.wrong(f"partition {partition}: the checkpoint of the views has gone back")
             break
-        await _fold_to(log, folded, partition, before.offset)
+        await fold_to(log, folded, partition, before.offset)
         wrong_rows, wrong_indexes = await _differences(
             views, folded, partition, sorted(wrong_rows), sorted(wrong_indexes)
         )
@@ -113,10 +114,12 @@ async def compare(log: Facts, views: StoredViews, folded: Folded, partition: int
     return len(folded.rows)
 
 
-async def _fold_to(log: Facts, folded: Folded, partition: int, offset: int) -> None:
+async def fold_to(log: Facts, folded: Folded, partition: int, offset: int) -> None:
+    """Fold on, up to an offset. Raises Malformed for a fact that cannot be read."""
     if folded.offset < offset:
         async for page in pages(log, partition, folded.offset, offset):
             folded.take_records(page)
+            await asyncio.sleep(0)  # nothing here waits where a log is a file: this lets others begin, and be heard
         folded.offset = offset
 
 

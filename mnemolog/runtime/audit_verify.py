@@ -26,10 +26,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mnemolog.audit.derive import Derived, Share, Walked, candidates, shares
 from mnemolog.audit.found import Found
-from mnemolog.audit.reading import Facts, pages
+from mnemolog.audit.reading import Facts
 from mnemolog.audit.vectors import Memories, compare_vectors, memories
 from mnemolog.audit.verify import Apart, Check, Head, Verified, derived, verified
-from mnemolog.audit.views import Folded
+from mnemolog.audit.views import Folded, fold_to
 from mnemolog.domain.audits import Told
 from mnemolog.domain.errors import Corrupt, Unavailable
 from mnemolog.domain.rules import Rules
@@ -270,8 +270,7 @@ async def _folded_again(log: Facts, views: StoredViews, partition: int) -> Memor
     """Fold a partition whose verification was done before the interruption."""
     folded = Folded(project)
     at = await views.checkpoint(partition)
-    async for page in pages(log, partition, 0, at.offset if at else 0):
-        folded.take_records(page)
+    await fold_to(log, folded, partition, at.offset if at else 0)
     return memories(folded)
 
 
