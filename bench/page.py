@@ -48,8 +48,8 @@ _WHY = """## What is missed, and what stands in the way
   the engine 1.7 ms, a change of thread there and back included; 1.0 to 1.3 where no model runs in between, which has
   the caches then. The rest is a request's: HTTP, who asks, ten rows, JSON, and the other changes of thread.
 - **Audits that decide again.** A fact decided again costs what it cost when it was decided first, besides the walk
-  and the views: there is no cheaper way to say that it follows from its command. The slots of a partition are shared
-  out among the cores after the walk, which is one process's.
+  and the views: there is no cheaper way to say that it follows from its command. On several cores the
+  views are folded and compared beside it, and the slots of a partition shared out; the walk is one process's.
 - **Rebuilds into Redis.** One interpreter reads, decodes, plans and packs nine fields and five places a fact, while
   Redis writes those of the batch before. After a loss, each projector fills its own partitions, on a core of its own.
 """

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from mnemolog.audit.derive import Derive, Derived, Folding, Share, Walked
 from mnemolog.audit.found import Found
@@ -18,9 +19,6 @@ from mnemolog.domain.rules import Rules
 from mnemolog.domain.stored import StoredViews
 
 _ATTEMPTS = 5
-
-Apart = Callable[[int, Walked], Awaitable[Sequence[tuple[Derived, Found]]]]
-"""Derives the shares of a partition, each in a process of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +44,23 @@ class Verified:
     heads: dict[int, tuple[int, str]] = field(default_factory=dict)
 
 
+class Apart(Protocol):
+    """Works through a partition in processes of its own."""
+
+    async def walked(self, partition: int, heads: Sequence[Head]) -> tuple[Verified, Walked]:
+        """Walk it, as `walked` does."""
+        ...
+
+    async def derived(self, partition: int, to: Walked) -> Sequence[tuple[Derived, Found]]:
+        """Derive its shares, each as `derived` does."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """What to verify a log with: `state` gives a state that knows nothing, `views` are left out where None.
 
-    With `apart`, a partition is derived by it, while its views are folded and compared here.
+    With `apart`, a partition is walked and derived by it, while its views are folded and compared here.
     """
 
     partitions: int
@@ -63,13 +73,14 @@ class Check:
     apart: Apart | None = None
 
 
-async def walked(log: Facts, partition: int, check: Check, found: Found) -> Walk:
-    """Walk a partition, and compare it with the heads that speak of its slots."""
+async def walked(log: Facts, partition: int, check: Check) -> tuple[Verified, Walked]:
+    """Walk a partition, and compare it with the heads that speak of its slots; return what that says to others, too."""
+    result = Verified(partition)
     mine = [head for head in check.heads if head.slot % check.partitions == partition]
-    sizes: dict[int, list[int]] = {}
+    wanted: dict[int, list[int]] = {}
     for head in mine:
-        sizes.setdefault(head.slot, []).append(head.facts)
-    walk = Walk(partition, check.partitions, found, sizes)
+        wanted.setdefault(head.slot, []).append(head.facts)
+    walk = Walk(partition, check.partitions, result.found, wanted)
     async for page in pages(log, partition, told=check.told):
         walk.take(page)
     walk.finish()
@@ -77,12 +88,17 @@ async def walked(log: Facts, partition: int, check: Check, found: Found) -> Walk
     for head in mine:
         size, _ = now.get(head.slot, (0, b""))
         if size < head.facts:
-            found.wrong(
+            result.found.wrong(
                 f"slot {head.slot}: {head.name} speaks of {head.facts} facts, {size} are left: its tail is gone"
             )
         elif walk.root(head.slot, head.facts) != head.root:
-            found.wrong(f"slot {head.slot}: its first {head.facts} facts are not those that {head.name} speaks of")
-    return walk
+            result.found.wrong(
+                f"slot {head.slot}: its first {head.facts} facts are not those that {head.name} speaks of"
+            )
+    result.facts = walk.facts
+    result.heads = {slot: (size, root.hex()) for slot, (size, root) in now.items()}
+    sizes = {slot: size for slot, (size, _) in now.items()}
+    return result, Walked(walk.end, walk.position, walk.last, sizes, walk.holes())
 
 
 async def verified(log: Facts, partition: int, check: Check) -> tuple[Verified, Folded]:
@@ -104,21 +120,13 @@ async def verified(log: Facts, partition: int, check: Check) -> tuple[Verified, 
 
 
 async def _once(log: Facts, partition: int, check: Check) -> tuple[Verified, Folded, int]:
-    result = Verified(partition)
-    walk = await walked(log, partition, check, result.found)
-    result.facts = walk.facts
-    result.heads = {slot: (size, root.hex()) for slot, (size, root) in walk.heads().items()}
+    if check.apart is not None:
+        return await _apart(log, partition, check, check.apart)
+    result, to = await walked(log, partition, check)
     folded = Folded(check.project)
     if result.found.count:
-        return result, folded, walk.end
-    at = None if check.views is None else await check.views.checkpoint(partition)
-    end = walk.end if at is None else min(at.offset, walk.end)
-    sizes = {slot: size for slot, (size, _) in result.heads.items()}
-    to = Walked(walk.end, walk.position, walk.last, sizes, walk.holes())
-    if check.apart is not None:
-        del walk  # its heads of all streams are not needed beside the views
-        await _apart(log, check, check.apart, to, (result, folded, end))
         return result, folded, to.end
+    end = await _folds_to(partition, check, to.end)
 
     def seen(fact: Fact) -> None:
         if fact.offset < end:
@@ -129,6 +137,12 @@ async def _once(log: Facts, partition: int, check: Check) -> tuple[Verified, Fol
     if check.views is not None:
         result.rows = await compare(log, check.views, folded, partition, result.found)
     return result, folded, to.end
+
+
+async def _folds_to(partition: int, check: Check, end: int) -> int:
+    """Return how far the views are folded before they are compared: to where they are, but no further than the log."""
+    at = None if check.views is None else await check.views.checkpoint(partition)
+    return end if at is None else min(at.offset, end)
 
 
 async def derived(
@@ -147,23 +161,39 @@ def _count(result: Verified, done: Derived, found: Found) -> None:
     result.found.add(found)
 
 
-async def _apart(log: Facts, check: Check, apart: Apart, to: Walked, into: tuple[Verified, Folded, int]) -> None:
-    """Fold and compare the views, while the shares are derived elsewhere."""
-    result, folded, end = into
-    deriving = asyncio.ensure_future(apart(result.partition, to))
-    views = Found()
+async def _apart(log: Facts, partition: int, check: Check, apart: Apart) -> tuple[Verified, Folded, int]:
+    """Fold and compare the views, while the partition is walked and derived elsewhere.
+
+    Where the walk finds something wrong, that is all that is said: what else has come of the log does not count.
+    """
+    folded, differences = Folded(check.project), Found()
+    comparing = asyncio.ensure_future(_compared(log, partition, check, folded, differences))
+    tasks: list[asyncio.Future[Any]] = [comparing]
     try:
-        await fold_to(log, folded, result.partition, end)
-        if check.views is not None:
-            result.rows = await compare(log, check.views, folded, result.partition, views)
-    except Malformed as error:  # the derivation says so of the same fact, in its place
-        views.wrong(str(error))
-    except BaseException:
-        deriving.cancel()
-        raise
-    for done, found in await deriving:
+        result, to = await apart.walked(partition, check.heads)
+        if result.found.count:
+            return result, Folded(check.project), to.end
+        deriving = asyncio.ensure_future(apart.derived(partition, to))
+        tasks.append(deriving)
+        parts, result.rows = await asyncio.gather(deriving, comparing)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for done, found in parts:
         _count(result, done, found)
-    result.found.add(views)
+    result.found.add(differences)
+    return result, folded, to.end
+
+
+async def _compared(log: Facts, partition: int, check: Check, folded: Folded, found: Found) -> int | None:
+    """Fold the views and compare them; return how many rows were, None where there are none to compare."""
+    try:
+        await fold_to(log, folded, partition, await _folds_to(partition, check, await log.end(partition)))
+        return None if check.views is None else await compare(log, check.views, folded, partition, found)
+    except Malformed as error:  # the derivation says so of the same fact, in its place
+        found.wrong(str(error))
+        return None
 
 
 async def _erased_since(log: Facts, partition: int, start: int) -> bool:

@@ -20,6 +20,8 @@ from mnemolog.domain.record import CONTROL_KEY, FactRecord
 from mnemolog.domain.stored import StoredIndex, StoredRow, StoredViews
 
 _ATTEMPTS = 50
+_AT_ONCE = 1_000
+"""How many rows are compared before others have their turn: nothing here waits where a store is a file."""
 Project = Callable[[Fact], Sequence[Op]]
 
 
@@ -130,7 +132,11 @@ async def _differences(
     wrong_rows: dict[str, str] = {}
     missing = set(folded.rows if rows is None else rows) & folded.rows.keys()
     if rows is None or rows:
+        compared = 0
         async for row in views.rows(partition, rows):
+            compared += 1
+            if compared % _AT_ONCE == 0:
+                await asyncio.sleep(0)
             missing.discard(row.key)
             if text := _of_row(row, folded):
                 wrong_rows[row.key] = text

@@ -1,7 +1,7 @@
 """`mnemolog audit verify`: the log walked, its commands decided again, views and vectors compared with a fold of it.
 
-1. Partitions are verified side by side, each in a process of its own. Where one is left, and it is large, its commands
-   are decided again in several processes, each with a share of its slots, while this one compares the views.
+1. Partitions are verified side by side, each in a process of its own. Where one is left, and it is large, one process
+   walks it, then several decide its commands again, each with a share of its slots; this one compares the views.
 2. With `--resume FILE` what is done is written there, and not done again after an interruption.
 3. What cannot be looked at now (a vector index that a running server has open) is said, and is no difference.
 """
@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import asynccontextmanager, contextmanager, nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,7 +28,7 @@ from mnemolog.audit.derive import Derived, Share, Walked, candidates, shares
 from mnemolog.audit.found import Found
 from mnemolog.audit.reading import Facts
 from mnemolog.audit.vectors import Memories, compare_vectors, memories
-from mnemolog.audit.verify import Apart, Check, Head, Verified, derived, verified
+from mnemolog.audit.verify import Apart, Check, Head, Verified, derived, verified, walked
 from mnemolog.audit.views import Folded, fold_to
 from mnemolog.domain.audits import Told
 from mnemolog.domain.errors import Corrupt, Unavailable
@@ -76,7 +76,10 @@ async def verify(settings: Settings, options: argparse.Namespace) -> int:
         found = Found()
         for partition in sorted(results):
             found.add(results[partition].found)
-        vectors = await _vectors(settings, options, known, partitions, found)
+        if any(one.rows is None for one in results.values()):
+            vectors = "not compared: the log itself differs"
+        else:
+            vectors = await _vectors(settings, options, known, partitions, found)
     _report(list(results.values()), vectors, found, as_json=options.json)
     return 1 if found.count else 0
 
@@ -187,28 +190,55 @@ async def _as_they_come(going: set[Future[T]], said: Any, told: Told) -> AsyncIt
 
 @contextmanager
 def shared(settings: Settings, partitions: int, jobs: int, told: Told) -> Iterator[Apart]:
-    """Give what derives a partition in so many processes, which are started at once, as the walk comes first."""
+    """Give what works through a partition in so many processes, which are started at once."""
     with _processes(jobs) as (pool, said):
         for _ in range(jobs):
             pool.submit(_begin)
+        yield _Shared(settings, partitions, jobs, told, pool, said)
 
-        async def apart(partition: int, walked: Walked) -> Sequence[tuple[Derived, Found]]:
-            mine = shares(partition, partitions, walked, jobs)
-            going = {pool.submit(_derive, settings, share, walked, said) for share in mine}
-            return [one async for one in _as_they_come(going, said, told)]
 
-        yield apart
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """Port `Apart`: one process walks, then all of them derive, each a share."""
+
+    settings: Settings
+    partitions: int
+    jobs: int
+    told: Told
+    pool: ProcessPoolExecutor
+    said: Any
+
+    async def walked(self, partition: int, heads: Sequence[Head]) -> tuple[Verified, Walked]:
+        """Walk a partition."""
+        going = {self.pool.submit(_walk, self.settings, partition, heads, self.said)}
+        (one,) = [one async for one in _as_they_come(going, self.said, self.told)]
+        return one
+
+    async def derived(self, partition: int, to: Walked) -> Sequence[tuple[Derived, Found]]:
+        """Derive its shares."""
+        mine = shares(partition, self.partitions, to, self.jobs)
+        going = {self.pool.submit(_derive, self.settings, share, to, self.said) for share in mine}
+        return [one async for one in _as_they_come(going, self.said, self.told)]
 
 
 def _begin() -> None:
     """Do nothing: a process imports what it needs to do so."""
 
 
-def _derive(settings: Settings, share: Share, walked: Walked, said: Any) -> tuple[Derived, Found]:
+def _walk(settings: Settings, partition: int, heads: Sequence[Head], said: Any) -> tuple[Verified, Walked]:
+    async def walk() -> tuple[Verified, Walked]:
+        async with audited(settings) as here:
+            check = replace(_check(settings, here.partitions, lambda *what: said.put(what)), heads=heads)
+            return await walked(here.log, partition, check)
+
+    return asyncio.run(walk())
+
+
+def _derive(settings: Settings, share: Share, to: Walked, said: Any) -> tuple[Derived, Found]:
     async def derive() -> tuple[Derived, Found]:
         async with audited(settings) as here:
             check = _check(settings, here.partitions, lambda *what: said.put(what))
-            return await derived(here.log, share, check, walked)
+            return await derived(here.log, share, check, to)
 
     return asyncio.run(derive())
 

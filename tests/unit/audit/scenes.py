@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
 from mnemolog.audit import derive
 from mnemolog.audit.derive import Derived, Walked, candidates
 from mnemolog.audit.found import Found
-from mnemolog.audit.verify import Check, Head, Verified, derived, verified
+from mnemolog.audit.verify import Check, Head, Verified, derived, verified, walked
 from mnemolog.audit.views import Folded
 from mnemolog.domain.codec import decode_fact
+from mnemolog.domain.ports import Log
 from mnemolog.domain.record import CONTROL_KEY
 from mnemolog.domain.rules import Rules
 from projections.dump_sqlite import SqliteDump
@@ -80,14 +81,28 @@ async def _verified(
     log, views = SqliteLog(path, lambda: 0), connect(path, durable=False)
     try:
         check = Check(1, state, project, candidates(Rules()), SqliteDump(views), heads)
-
-        async def apart(partition: int, walked: Walked) -> list[tuple[Derived, Found]]:
-            return [await derived(log, share, check, walked) for share in derive.shares(partition, 1, walked, shares)]
-
-        return await verified(log, 0, replace(check, apart=apart) if shares else check)
+        return await verified(log, 0, replace(check, apart=_Apart(log, check, shares)) if shares else check)
     finally:
         views.close()
         await log.close()
+
+
+@dataclass
+class _Apart:
+    """Port `Apart` in this process."""
+
+    log: Log
+    check: Check
+    count: int
+
+    async def walked(self, partition: int, heads: Sequence[Head]) -> tuple[Verified, Walked]:
+        """Walk."""
+        return await walked(self.log, partition, replace(self.check, heads=heads))
+
+    async def derived(self, partition: int, to: Walked) -> list[tuple[Derived, Found]]:
+        """Derive each share with a state of its own."""
+        mine = derive.shares(partition, 1, to, self.count)
+        return [await derived(self.log, share, self.check, to) for share in mine]
 
 
 def heads_of(result: Verified) -> list[Head]:

@@ -102,6 +102,26 @@ def test_a_large_partition_is_decided_in_several_processes(
     assert said("2")[0] == 1
 
 
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_of_a_log_that_differs_that_is_all_that_is_said(
+    run: Run, data: Path, memories: list[str], monkeypatch: pytest.MonkeyPatch, jobs: str
+) -> None:
+    """Nothing else can be compared with such a log, and no vector or row is called wrong for its sake."""
+    monkeypatch.setenv("MNEMOLOG_MODEL", "hashing")
+    monkeypatch.setattr(audit_verify, "APART_FROM", 1)
+    index(data)
+    database = sqlite3.connect(data / "mnemolog.db")
+    forged = "UPDATE facts SET value = CAST(replace(CAST(value AS TEXT), 'changed', 'forged') AS BLOB) WHERE key = ?"
+    database.execute(forged, (f"acme/memory/{memories[0]}@1",))
+    database.commit()
+    database.close()
+    said = run("audit", "verify", "--jobs", jobs)
+    assert said.code == 1
+    differences = [line for line in said.out.splitlines() if line.startswith("DIFFERS")]
+    assert differences == [f"DIFFERS  the chain of stream acme/memory/{memories[0]} breaks at version 1"]
+    assert "vectors: not compared: the log itself differs" in said.out
+
+
 def test_a_process_that_is_killed_is_a_clear_error(
     run: Run, data: Path, memories: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
