@@ -70,7 +70,7 @@ async def _transactions(log: KafkaLog) -> dict[str, float]:
     fact = FactRecord("bench/stream@0", headers, b"x" * 300)
     one = Transaction(START, "", control=False, facts=(fact,), outcomes=(OutcomeRecord("c", b"{}"),))
     batch = replace(one, facts=(fact,) * BATCH, outcomes=one.outcomes * BATCH)
-    figures = {}
+    figures: dict[str, float] = {}
     for name, transaction in (("1 record", one), (f"{BATCH} records", batch)):
         took = []
         for _ in range(_TRANSACTIONS):

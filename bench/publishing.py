@@ -44,7 +44,8 @@ def measure(servers: str, folder: Path, commands: int) -> dict[str, float]:
     os.environ["MNEMOLOG_TOPIC_PREFIX"] = f"bare-{prefix}"
     run("topics", "create")
     os.environ["MNEMOLOG_TOPIC_PREFIX"] = prefix
-    bare, ours, receipts = [], [], []
+    bare, ours = [], []
+    receipts: list[Receipt] = []
     with Publisher(servers, tenant="acme", actor="agent/bench", topic_prefix=prefix) as agent:
         with _sequencer(folder):
             where = _session(agent)

@@ -15,10 +15,12 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.core import record_of
 from bench.line import Line
@@ -146,7 +148,11 @@ def _scan(size: int, dimension: int) -> float:
     draws = np.random.default_rng(0)
     rows = draws.normal(size=(size, dimension)).astype(np.float32)
     queries = draws.normal(size=(_QUERIES, dimension)).astype(np.float32)
-    return _ms(statistics.median(_seconds(lambda query=query: np.argpartition(rows @ query, -10)) for query in queries))
+
+    def best(query: NDArray[np.float32]) -> object:
+        return np.argpartition(rows @ query, -10)
+
+    return _ms(statistics.median(_seconds(partial(best, query)) for query in queries))
 
 
 def _embed_one(embedder: Embedder) -> Callable[[str], object]:
