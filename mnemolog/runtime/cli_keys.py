@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 from pathlib import Path
 
 from mnemolog.runtime.cli_parts import Commands, as_json, common, runtime, sub, subgroup
@@ -37,9 +38,9 @@ def register(commands: Commands) -> None:
 
 
 def _run(settings: Settings, options: argparse.Namespace) -> int:
-    from mnemolog.runtime import keys
+    from mnemolog.runtime import credentials
 
-    return keys.run(settings, options)
+    return asyncio.run(credentials.run(settings, options))
 
 
 def _renew(settings: Settings, options: argparse.Namespace) -> int:

@@ -32,7 +32,8 @@ from mnemolog.domain.schema import Command
 from mnemolog.domain.times import to_text
 from mnemolog.runtime.config import BadConfiguration, Settings
 from mnemolog.runtime.keys import create
-from mnemolog.runtime.operator import Operator, operator
+from mnemolog.runtime.operator import Operator
+from mnemolog.runtime.operators import operator
 
 
 class NoSuchCredential(MnemologError):

@@ -30,7 +30,8 @@ from mnemolog.runtime.audited import Audited, audited
 from mnemolog.runtime.bar import Bar
 from mnemolog.runtime.config import Settings
 from mnemolog.runtime.folder import now
-from mnemolog.runtime.operator import Operator, Refused, operator
+from mnemolog.runtime.operator import Operator, Refused
+from mnemolog.runtime.operators import operator
 
 ACTOR = f"{WORKERS}restore"
 _BATCH = 500

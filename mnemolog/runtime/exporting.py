@@ -21,7 +21,7 @@ from pathlib import Path
 from mnemolog.domain.errors import Unavailable
 from mnemolog.domain.ports import Embedder
 from mnemolog.runtime.config import BadConfiguration, Settings
-from mnemolog.runtime.loading import silence
+from mnemolog.runtime.telemetry import silence
 from projections.embedding_onnx import OnnxEmbedder, Unusable
 from projections.onnx_export import Refused, export
 

@@ -23,7 +23,8 @@ from mnemolog.domain.usage import UsageWanted
 from mnemolog.runtime.bar import Bar
 from mnemolog.runtime.config import BadConfiguration, Settings
 from mnemolog.runtime.folder import now
-from mnemolog.runtime.operator import Operator, Refused, operator
+from mnemolog.runtime.operator import Operator, Refused
+from mnemolog.runtime.operators import operator
 from mnemolog.runtime.retention_status import status
 from workers.retention import Report, Retention
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import secrets
@@ -61,10 +60,3 @@ async def create(hand: Operator, settings: Settings, options: argparse.Namespace
     await hand.submit(options.tenant, CreateKey(target=target, parts=(NewKey(actor=options.actor),)))
     made = {"id": identifier, "tenant": options.tenant, "actor": options.actor, "key": seed, "grant": grant}
     return made | ({"url": options.url} if options.url else {})
-
-
-def run(settings: Settings, options: argparse.Namespace) -> int:
-    """Run `create`, `list` or `revoke`, as `clients` and `tokens` do."""
-    from mnemolog.runtime import credentials
-
-    return asyncio.run(credentials.run(settings, options))

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 from mnemolog.domain.errors import Unavailable
 from mnemolog.domain.ports import Embedder, Hit, Point, Scope, Vectors
 from mnemolog.runtime.config import Settings
+from mnemolog.runtime.telemetry import silence
 
 _log = logging.getLogger(__name__)
-
-
-def silence() -> None:
-    """Keep ONNX Runtime from telling its makers of this process; from its import on it would (since 1.29)."""
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
 def load_embedder(settings: Settings) -> Embedder:

@@ -1,6 +1,7 @@
 """The operator's hand on a deployment, whatever it runs on: send a tenant's command, read the views.
 
-`local` has it for a data folder, `remote` for the distributed runtime; commands of the operator know only this.
+`local` has it for a data folder, `remote` for the distributed runtime, and `operators` chooses; operators' commands
+know only this.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import secrets
 import uuid
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from mnemolog.domain.codec import Envelope
@@ -17,7 +17,6 @@ from mnemolog.domain.outcomes import Accepted, Outcome, Rejected
 from mnemolog.domain.routing import slot_of_command
 from mnemolog.domain.schema import Command
 from mnemolog.domain.usage import Usage
-from mnemolog.runtime.config import Settings
 from projections.due import StoreDue
 from projections.queries import StoreQueries
 
@@ -70,14 +69,3 @@ def accepted(outcome: Outcome) -> Accepted:
     if isinstance(outcome.result, Rejected):
         raise Refused(outcome.result.detail)
     return outcome.result
-
-
-def operator(settings: Settings) -> AbstractAsyncContextManager[Operator]:
-    """Take the deployment of the settings in hand."""
-    if settings.runtime == "kafka":
-        from mnemolog.runtime.remote import RemoteOperator
-
-        return RemoteOperator(settings)
-    from mnemolog.runtime.local import LocalOperator
-
-    return LocalOperator(settings)

@@ -28,7 +28,8 @@ from mnemolog.runtime.bar import Bar
 from mnemolog.runtime.config import Settings
 from mnemolog.runtime.erasures import apply
 from mnemolog.runtime.folder import Folder
-from mnemolog.runtime.operator import Refused, operator
+from mnemolog.runtime.operator import Refused
+from mnemolog.runtime.operators import operator
 
 _WITHOUT = (
     "a backup brings back what was erased after it. Give the newest list with --erasures FILE: `mnemolog erasures list`"

@@ -7,13 +7,15 @@ A layering that only a document states is soon gone. Each rule is proven able to
 3. `mnemolog.runtime` may import all, and alone reads the environment.
 4. Only `workers/faust_host.py` imports Faust.
 5. No module is longer than 400 lines.
+6. No modules import one another in a circle, lazily or not: each can be read after those that it names.
 """
 
 from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -206,6 +208,23 @@ def lengths(path: str, source: str) -> Iterator[str]:
         yield f"{path}: {count} lines, {MAX_LINES} are the most"
 
 
+def circle(tree: Mapping[str, str]) -> list[str]:
+    """Return modules that import one another in a circle, lazily or for types only as well; none if there are none."""
+    graph = {module_name(path): set[str]() for path in tree}
+    for path, source in tree.items():
+        module = module_name(path)
+        for name, _ in names_of(path, source).imports:
+            named = name if name in graph else name.rpartition(".")[0]
+            if named in graph and named != module:
+                graph[module].add(named)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        found: list[str] = error.args[1]
+        return found
+    return []
+
+
 def sources() -> dict[str, str]:
     """Return every module of the four packages, by its path below the root."""
     paths = (path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py")))
@@ -242,6 +261,23 @@ def test_only_the_faust_host_imports_faust() -> None:
 def test_no_module_is_longer_than_400_lines() -> None:
     """A module tells one story; a longer one is two."""
     assert broken(lengths) == []
+
+
+def test_no_modules_import_one_another_in_a_circle() -> None:
+    """A module can be read after those that it names."""
+    assert circle(sources()) == []
+
+
+@pytest.mark.parametrize("back", ["import workers.a", "from . import a", "def f():\n    from workers.a import x"])
+def test_the_rule_of_circles_can_fail(back: str) -> None:
+    """A circle is found also where a third module closes it, and where an import is lazy."""
+    tree = {
+        "workers/__init__.py": "",
+        "workers/a.py": "from workers import b",
+        "workers/b.py": "from workers.c import x",
+    }
+    assert circle(tree | {"workers/c.py": ""}) == []
+    assert {"workers.a", "workers.b", "workers.c"} <= set(circle(tree | {"workers/c.py": back}))
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from mnemolog.domain.times import to_text
 from mnemolog.runtime.audited import audited
 from mnemolog.runtime.config import Settings
 from mnemolog.runtime.erasures import apply
-from mnemolog.runtime.operator import operator
+from mnemolog.runtime.operators import operator
 from tests.given import given
 from tests.unit.audit import scenes
 from tests.wishes import add_memory, add_message, erase_owner, update_memory
