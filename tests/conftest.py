@@ -24,7 +24,7 @@ def tenant() -> str:
 @pytest.fixture(scope="session")
 def exported_models(pytestconfig: pytest.Config) -> Path:
     """Return the folder with the export of the packaged model, which is made by the first run that needs it."""
-    models: Path = pytestconfig.cache.mkdir("models") if pytestconfig.cache else Path("models")
+    models = pytestconfig.cache.mkdir("models")
     run("models", "export", "--model", PACKAGED, "--models", str(models))  # whatever a test's variables say
     return models
 

@@ -88,7 +88,6 @@ def test_the_locks_of_this_process_stay_while_it_folds(path: Path, database: sql
 
 def test_the_file_is_forced_to_disk_by_a_descriptor_that_sqlite_has(path: Path, database: sqlite3.Connection) -> None:
     """None is opened for it."""
-    assert database
     assert list(folding_sqlite._open_on(path))
     other = path.with_name("other")
     other.touch()
