@@ -10,18 +10,18 @@ import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import datarobot
 import httpx
 import pytest
-from datarobot.client import set_client
+from datarobot.client import Client
 from datarobot.models.memory import MemorySpace, Session
 from datarobot.rest import RESTClientObject
 from sap_cloud_sdk.agent_memory import AccessStrategy, AgentMemoryClient, AgentMemoryConfig, create_client
 
 from tests import qdrants, servers_redis
 from tests.sdk.servers import Credentials, Distributed, Embedded, Runtime, Server
-from tests.sdk.wire import Clients, Connect, Http, bearer, token_of
+from tests.sdk.wire import Clients, Connect, Http, bearer, disconnect, known, token_of
 
 WHOLE = "MNEMOLOG_TEST_SECURED"
 """Set, the whole suite runs on secured servers as well."""
@@ -105,7 +105,7 @@ def sap_clients(server: Server) -> Iterator[Clients]:
 
     def make(credentials: Credentials, on: Server = server, **config: str) -> AgentMemoryClient:
         subscriber = config.pop("subscriber", None)
-        given = {
+        given: dict[str, Any] = {
             "base_url": on.url,
             "token_url": f"{on.url}/oauth/token",
             "client_id": credentials.id,
@@ -135,16 +135,16 @@ def connect(server: Server) -> Iterator[Connect]:
     """Return what makes the DataRobot SDK speak for a user; what it spoke for before comes back at the end."""
     made: list[RESTClientObject] = []
 
-    def make(tenant: str, user: str = "ann", **options: str) -> RESTClientObject:
-        given = {"token": server.token(tenant, user), "endpoint": f"{server.url}/api/v2"} | options
+    def make(tenant: str, user: str = "ann", **options: Any) -> RESTClientObject:
+        given: dict[str, Any] = {"token": server.token(tenant, user), "endpoint": f"{server.url}/api/v2"} | options
         with warnings.catch_warnings():
             # urllib3 deprecates the way in which the SDK asks for retries; any other warning is an error.
             warnings.filterwarnings("ignore", "Using an empty collection for 'allowed_methods'", FutureWarning)
-            made.append(datarobot.Client(**given))
+            made.append(Client(**given))
         return made[-1]
 
     yield make
-    set_client(None)
+    disconnect()
     for client in made:
         client.close()
 
@@ -159,7 +159,7 @@ def space(connect: Connect, tenant: str) -> MemorySpace:
 @pytest.fixture
 def session(space: MemorySpace) -> Session:
     """Return a session of that space with the participant `ann`."""
-    return Session.create(space.id, ["ann"])
+    return Session.create(known(space.id), ["ann"])
 
 
 @pytest.fixture

@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 from datarobot.errors import ClientError
-from datarobot.models.memory import MemorySpace, Session
+from datarobot.models.memory import Emitter, MemorySpace, Session
 from sap_cloud_sdk.agent_memory import AgentMemoryClient, MessageRole
 from sap_cloud_sdk.agent_memory.exceptions import AgentMemoryNotFoundError
 
 from tests.sdk.servers import Server
-from tests.sdk.wire import Clients, Http
+from tests.sdk.wire import Clients, Http, known
 
 pytestmark = pytest.mark.sdk
 WRITERS = 8
 APPENDS = 25
 ROUNDS = 50
-AGENT = {"type": "agent"}
+AGENT: Emitter = {"type": "agent"}
 
 
 def _at_once(work: Callable[[int], Any]) -> list[Any]:
@@ -43,7 +43,7 @@ def test_guarantee_4_concurrent_appends_lose_nothing(session: Session) -> None:
 
     def append(writer: int) -> list[int]:
         made = [session.post_event({"content": f"{writer}/{n}"}, AGENT) for n in range(APPENDS)]
-        return [event.sequence_id or 0 for event in made]
+        return [known(event.sequence_id) for event in made]
 
     numbers = _at_once(append)
     assert sorted(number for own in numbers for number in own) == list(range(200))
@@ -77,12 +77,12 @@ def test_guarantee_4_of_concurrent_updates_of_an_event_with_one_token_one_wins(s
 
 def test_guarantee_4_of_concurrent_updates_of_a_session_with_one_version_one_wins(session: Session) -> None:
     """Eight updates of a session with the same If-Match: one is accepted, seven are 409, the version moves by one."""
-    space = session.memory_space_id or ""
+    space = known(session.memory_space_id)
     for turn in range(1, 6):
 
         def update(writer: int, turn: int = turn) -> tuple[int, Any]:
             try:
-                Session.get(space, session.id).update(description=f"by {writer}", if_match=turn)
+                Session.get(space, known(session.id)).update(description=f"by {writer}", if_match=turn)
             except ClientError as refused:
                 return refused.status_code, refused.json["detail"]
             return 200, writer
@@ -91,7 +91,7 @@ def test_guarantee_4_of_concurrent_updates_of_a_session_with_one_version_one_win
         winners = [writer for status, writer in answers if status == 200]
         assert len(winners) == 1
         assert answers.count((409, f"Session version mismatch: expected {turn}, current {turn + 1}")) == WRITERS - 1
-        now = Session.get(space, session.id)
+        now = Session.get(space, known(session.id))
         assert (now.version, now.description) == (turn + 1, f"by {winners[0]}")
 
 
@@ -146,16 +146,16 @@ def test_guarantee_5_a_message_is_seen_by_the_first_read_after_its_write(sap: Ag
 def test_guarantee_5_sessions_and_events_are_seen_by_the_first_read_after_their_write(space: MemorySpace) -> None:
     """50 of 50: gets, lists and totals see each session, event, change and deletion at once."""
     for number in range(ROUNDS):
-        session = Session.create(space.id, ["ann"], description=f"session {number}")
-        assert [found.id for found in Session.list(space.id)] == [session.id]
+        session = Session.create(known(space.id), ["ann"], description=f"session {number}")
+        assert [found.id for found in Session.list(known(space.id))] == [session.id]
         session.update(description=f"changed {number}")
-        assert [found.id for found in Session.list(space.id, description=f"changed {number}")] == [session.id]
+        assert [found.id for found in Session.list(known(space.id), description=f"changed {number}")] == [session.id]
         event = session.post_event({"content": "x"}, AGENT)
         assert [vars(found) for found in session.events()] == [vars(event)]
         session.update_event(0, body={"content": "y"}, created_at=event.created_at)
         assert [found.body for found in session.events(last_n=1)] == [{"content": "y"}]
         session.delete()
-        assert Session.list(space.id) == []
+        assert Session.list(known(space.id)) == []
 
 
 def test_guarantee_5_concurrent_writers_each_read_their_own(sap: AgentMemoryClient) -> None:

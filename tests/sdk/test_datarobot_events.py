@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 from datarobot.errors import ClientError
-from datarobot.models.memory import Session
+from datarobot.models.memory import Emitter, EventUpdate, Session
 
-from tests.sdk.wire import Http
+from tests.sdk.wire import Http, known
 
 pytestmark = pytest.mark.sdk
-USER = {"type": "user", "id": "ann"}
-AGENT = {"type": "agent"}
+USER: Emitter = {"type": "user", "id": "ann"}
+AGENT: Emitter = {"type": "agent"}
 STALE = "Patch of incorrect version of event"
 
 
@@ -127,7 +128,7 @@ def test_tokens_are_compared_as_instants(v2: Http, path: str) -> None:
     """However a client spells the instant, it is the same token; a naive one is UTC, a microsecond off is another."""
     token = v2.post(path, {"body": {"content": "0"}, "emitter": AGENT}).json()["createdAt"]
     at = datetime.fromisoformat(token)
-    spellings = (
+    spellings: tuple[Callable[[datetime], str], ...] = (
         lambda t: t.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         lambda t: t.isoformat(),
         lambda t: t.replace(tzinfo=None).isoformat(),
@@ -207,8 +208,8 @@ def test_guarantee_2_a_batch_of_updates_is_applied_whole_or_not_at_all(session: 
     _post(session, "a", "b", "c")
     before = session.events()
     session.update_event(1, body={"content": "B"})
-    change = {"sequence_id": 0, "body": {"content": "A"}, "created_at": before[0].created_at}
-    stale = {"sequence_id": 1, "body": {"content": "x"}, "created_at": before[1].created_at}
+    change: EventUpdate = {"sequence_id": 0, "body": {"content": "A"}, "created_at": known(before[0].created_at)}
+    stale: EventUpdate = {"sequence_id": 1, "body": {"content": "x"}, "created_at": known(before[1].created_at)}
     with pytest.raises(ClientError) as refused:
         session.update_events([change, stale])
     assert (refused.value.status_code, refused.value.json["detail"]) == (422, STALE)
@@ -222,7 +223,7 @@ def test_guarantee_2_a_batch_of_updates_is_applied_whole_or_not_at_all(session: 
     updated = session.update_events(
         [{"sequence_id": 2, "event_type": "status"}, change, {"sequence_id": 1, "emitter": AGENT}]
     )
-    assert sorted(event.sequence_id for event in updated) == [0, 1, 2]
+    assert sorted(known(event.sequence_id) for event in updated) == [0, 1, 2]
     after = session.events()
     assert [(e.body, e.event_type, e.emitter_type) for e in after] == [
         ({"content": "A"}, "message", "user"),

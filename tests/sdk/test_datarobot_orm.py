@@ -66,8 +66,22 @@ def run(server: Server, tenant: str) -> Run:
     return start
 
 
-async def _chat(space: DRMemorySpace, chat_id: str, team: str = "acme", topic: str = "billing", **more: Any) -> Any:
-    return await Chat.post(space, team=team, topic=topic, chat_id=chat_id, title=f"Title of {chat_id}", **more)
+async def _chat(space: DRMemorySpace, chat_id: str, team: str = "acme", topic: str = "billing", **more: Any) -> Chat:
+    return _a_chat(await Chat.post(space, team=team, topic=topic, chat_id=chat_id, title=f"Title of {chat_id}", **more))
+
+
+async def _found(space: DRMemorySpace, **by: str) -> Chat:
+    return _a_chat(await Chat.get(space, **by))
+
+
+async def _listed(space: DRMemorySpace, **by: str) -> list[Chat]:
+    return [_a_chat(session) for session in await Chat.list(space, **by)]
+
+
+def _a_chat(session: DRSession) -> Chat:
+    """Return a session as what it is: the ORM's annotations name its base class only."""
+    assert isinstance(session, Chat)
+    return session
 
 
 def test_spaces_are_created_adopted_changed_and_deleted(run: Run) -> None:
@@ -101,11 +115,11 @@ def test_sessions_are_found_by_key_and_by_prefix(run: Run) -> None:
         assert (await _chat(space, "c-0")).id == first.id
         await _chat(space, "c-1", topic="a/b 100%")
         await _chat(space, "c-2", team="ac")
-        assert (await Chat.get(space, chat_id="c-1")).topic == "a/b 100%"
-        assert (await Chat.get(space, id=first.id)).tags == ["a", "b"]
-        assert [s.chat_id for s in await Chat.list(space, team="acme")] == ["c-0", "c-1"]
-        assert [s.chat_id for s in await Chat.list(space, team="acme", topic="a/b 100%")] == ["c-1"]
-        assert [s.chat_id for s in await Chat.list(space, participant=SYSTEM_PARTICIPANT)] == ["c-0", "c-1", "c-2"]
+        assert (await _found(space, chat_id="c-1")).topic == "a/b 100%"
+        assert (await _found(space, id=first.id)).tags == ["a", "b"]
+        assert [s.chat_id for s in await _listed(space, team="acme")] == ["c-0", "c-1"]
+        assert [s.chat_id for s in await _listed(space, team="acme", topic="a/b 100%")] == ["c-1"]
+        assert [s.chat_id for s in await _listed(space, participant=SYSTEM_PARTICIPANT)] == ["c-0", "c-1", "c-2"]
         assert await Chat.list(space, participant="0" * 23 + "1") == []
         with pytest.raises(DRMemoryNotFoundError):
             await Chat.get(space, chat_id="c-9")
@@ -121,12 +135,12 @@ def test_a_stale_session_is_a_version_conflict(run: Run) -> None:
     async def story(client: DRMemoryServiceClient) -> None:
         space = await DRMemorySpace.post(client)
         session = await _chat(space, "c")
-        other = await Chat.get(space, chat_id="c")
+        other = await _found(space, chat_id="c")
         await session.patch(title="first", topic="support")
         assert (session.version, session.rev, session.topic) == (2, 2, "support")
         with pytest.raises(DRMemoryVersionConflictError):
             await other.patch(title="second")
-        other = await Chat.get(space, chat_id="c")
+        other = await _found(space, chat_id="c")
         await other.patch(title="second")
         assert (other.title, other.version) == ("second", 3)
         strategies = [{"type": "soft_delete", "trigger": {"idle": 63_072_000}}]

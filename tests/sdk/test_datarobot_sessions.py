@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 from datarobot.errors import ClientError, MemorySessionDeduplicationError
-from datarobot.models.memory import MemorySpace, Session
+from datarobot.models.memory import Emitter, MemorySpace, Session
 
 from tests.sdk.servers import Server
-from tests.sdk.wire import Http
+from tests.sdk.wire import Http, known
 
 pytestmark = pytest.mark.sdk
 DEFAULT = [{"type": "soft_delete", "trigger": {"ttl": 15_552_000}}]
-USER = {"type": "user", "id": "ann"}
+USER: Emitter = {"type": "user", "id": "ann"}
 EXTRACT = {
     "type": "extract_memories",
     "trigger": {"eventCount": 100},
@@ -37,7 +37,7 @@ def _status(call: Any, *positional: Any, **named: Any) -> int:
 def test_a_session_is_kept_as_it_was_created(space: MemorySpace) -> None:
     """Every field comes back, at its limit and verbatim, from create, get and list alike; the version starts at 1."""
     made = Session.create(
-        space.id,
+        known(space.id),
         ["ba5eba11deadbeefcafebabe"],
         lifecycle_strategies=[{"type": "soft_delete", "trigger": {"ttl": 604_800}}],
         description="ü" * 1_000,
@@ -48,9 +48,9 @@ def test_a_session_is_kept_as_it_was_created(space: MemorySpace) -> None:
     assert (made.description, made.deduplication_key) == ("ü" * 1_000, "k" * 72)
     assert made.metadata == {"a": [1, 2.5, None, {"b": True}], "text": "O'Brien 東京 🦄\n", "empty": {}, "large": 2**60}
     assert made.lifecycle_strategies == [{"type": "soft_delete", "trigger": {"ttl": 604_800}}]
-    assert vars(Session.get(space.id, made.id)) == vars(made)
-    assert [vars(found) for found in Session.list(space.id)] == [vars(made)]
-    plain = Session.create(space.id, ["x"])
+    assert vars(Session.get(known(space.id), known(made.id))) == vars(made)
+    assert [vars(found) for found in Session.list(known(space.id))] == [vars(made)]
+    plain = Session.create(known(space.id), ["x"])
     assert (plain.description, plain.metadata, plain.deduplication_key) == (None, None, None)
     assert plain.lifecycle_strategies == DEFAULT
 
@@ -63,15 +63,15 @@ def test_a_session_that_cannot_be_is_refused(space: MemorySpace) -> None:
     assert _status(Session.create, space.id, ["a"], deduplication_key="") == 422
     assert _status(Session.create, space.id, ["a"], deduplication_key="x" * 73) == 422
     assert _status(Session.create, space.id, ["a"], lifecycle_strategies=DEFAULT * 6) == 422
-    assert Session.list(space.id) == []
+    assert Session.list(known(space.id)) == []
 
 
 def test_users_json_round_trips_through_the_sdks_case_conversion(space: MemorySpace, v2: Http, path: str) -> None:
     """The SDK turns keys to camel case and back and drops None members; the server keeps keys and nulls verbatim."""
     metadata = {"order_id": 1, "nested": {"inner_key": [{"deep_key": "x_y"}]}, "keep": "snake_value", "gone": None}
-    made = Session.create(space.id, ["ann"], metadata=metadata)
+    made = Session.create(known(space.id), ["ann"], metadata=metadata)
     del metadata["gone"]
-    assert Session.get(space.id, made.id).metadata == metadata
+    assert Session.get(known(space.id), known(made.id)).metadata == metadata
     raw = {"snake_key": None, "camelKey": {"b": None, "a": [None, {"c": None}]}, "": 1, "Order ID": {}, "größe": "é"}
     answer = v2.post(path, {"participants": ["ann"], "metadata": raw, "lifecycleStrategies": []}).json()
     assert answer["metadata"] == raw
@@ -94,7 +94,7 @@ def test_an_update_makes_the_version_one_higher_and_events_leave_it(session: Ses
     assert (session.version, session.description, session.metadata) == (4, "same", {"a": 1})
     session.update()
     session.update(description=None, metadata=None)
-    found = Session.get(session.memory_space_id or "", session.id)
+    found = Session.get(known(session.memory_space_id), known(session.id))
     assert (found.version, found.description, found.metadata) == (5, None, None)
     session.update(description="")
     assert session.description == ""
@@ -102,14 +102,14 @@ def test_an_update_makes_the_version_one_higher_and_events_leave_it(session: Ses
 
 def test_a_stale_session_is_409_until_it_is_read_again(session: Session) -> None:
     """A version that is not the stored one changes nothing; a reload helps; None opts out; an integer overrides."""
-    stale = Session.get(session.memory_space_id or "", session.id)
+    stale = Session.get(known(session.memory_space_id), known(session.id))
     session.update(description="first")
     with pytest.raises(ClientError) as refused:
         stale.update(description="second")
     assert refused.value.status_code == 409
     assert refused.value.json["detail"] == "Session version mismatch: expected 1, current 2"
     assert _status(stale.update, description="future", if_match=3) == 409
-    fresh = Session.get(session.memory_space_id or "", session.id)
+    fresh = Session.get(known(session.memory_space_id), known(session.id))
     assert (fresh.description, fresh.version) == ("first", 2)
     fresh.update(description="second")
     stale.update(description="last writer", if_match=None)
@@ -138,17 +138,17 @@ def test_if_match_is_read_quoted_bare_weak_and_absent(v2: Http, path: str) -> No
 
 def test_a_taken_key_names_the_session_that_has_it(space: MemorySpace) -> None:
     """The SDK's own error carries key, id and address; another space's keys are its own; deletion frees a key."""
-    first = Session.create(space.id, ["ann"], deduplication_key="S1")
+    first = Session.create(known(space.id), ["ann"], deduplication_key="S1")
     with pytest.raises(MemorySessionDeduplicationError) as taken:
-        Session.create(space.id, ["bob"], deduplication_key="S1")
+        Session.create(known(space.id), ["bob"], deduplication_key="S1")
     error = taken.value
     assert (error.status_code, error.deduplication_key) == (409, "S1")
     assert error.existing_session_id == first.id
     assert error.existing_session_url == f"/memory/{space.id}/sessions/{first.id}/"
     other = MemorySpace.create()
-    assert Session.create(other.id, ["ann"], deduplication_key="S1").id != first.id
+    assert Session.create(known(other.id), ["ann"], deduplication_key="S1").id != first.id
     first.delete()
-    assert Session.create(space.id, ["ann"], deduplication_key="S1").id != first.id
+    assert Session.create(known(space.id), ["ann"], deduplication_key="S1").id != first.id
 
 
 def test_of_concurrent_creators_one_wins_and_the_others_adopt(space: MemorySpace) -> None:
@@ -156,15 +156,15 @@ def test_of_concurrent_creators_one_wins_and_the_others_adopt(space: MemorySpace
 
     def create(_: int) -> tuple[str, str | None]:
         try:
-            return "made", Session.create(space.id, ["ann"], deduplication_key="race").id
+            return "made", Session.create(known(space.id), ["ann"], deduplication_key="race").id
         except MemorySessionDeduplicationError as taken:
             return "adopted", taken.existing_session_id
 
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(create, range(8)))
     assert sorted(how for how, _ in found) == ["adopted"] * 7 + ["made"]
-    assert {identifier for _, identifier in found} == {Session.list(space.id)[0].id}
-    assert len(Session.list(space.id)) == 1
+    assert {identifier for _, identifier in found} == {Session.list(known(space.id))[0].id}
+    assert len(Session.list(known(space.id))) == 1
 
 
 # ---- lists -----------------------------------------------------------------------------------------------------------
@@ -173,11 +173,11 @@ def test_of_concurrent_creators_one_wins_and_the_others_adopt(space: MemorySpace
 def test_sessions_are_listed_by_participants_and_part_of_their_description(space: MemorySpace) -> None:
     """Any of the participants named; a part of the description, 3 characters or more, in any case; all at once."""
     kept = {
-        text: Session.create(space.id, [who], description=text).id
+        text: Session.create(known(space.id), [who], description=text).id
         for text, who in (("Order STATUS 100%", "ann"), ("order_größe", "bob"), ("Straße nach Köln", "cid"))
     }
     ids = list(kept.values())
-    assert [s.id for s in Session.list(space.id)] == ids
+    assert [s.id for s in Session.list(known(space.id))] == ids
     cases: tuple[tuple[dict[str, Any], list[int]], ...] = (
         ({"participants": ["ann"]}, [0]),
         ({"participants": ["ann", "cid"]}, [0, 2]),
@@ -197,7 +197,7 @@ def test_sessions_are_listed_by_participants_and_part_of_their_description(space
         ({"description": "order", "offset": 1, "limit": 1}, [1]),
     )
     for asked, found in cases:
-        assert [s.id for s in Session.list(space.id, **asked)] == [ids[index] for index in found], asked
+        assert [s.id for s in Session.list(known(space.id), **asked)] == [ids[index] for index in found], asked
     assert _status(Session.list, space.id, description="ab") == 422
     assert _status(Session.list, space.id, limit=0) == 422
     assert _status(Session.list, space.id, limit=101) == 422
@@ -205,8 +205,8 @@ def test_sessions_are_listed_by_participants_and_part_of_their_description(space
 
 def test_pages_of_sessions_hold_each_once(space: MemorySpace) -> None:
     """Pages are stable and complete."""
-    kept = [Session.create(space.id, ["ann"]).id for _ in range(11)]
-    assert [s.id for offset in range(0, 16, 4) for s in Session.list(space.id, offset=offset, limit=4)] == kept
+    kept = [Session.create(known(space.id), ["ann"]).id for _ in range(11)]
+    assert [s.id for offset in range(0, 16, 4) for s in Session.list(known(space.id), offset=offset, limit=4)] == kept
 
 
 # ---- lifecycle strategies --------------------------------------------------------------------------------------------
@@ -215,14 +215,14 @@ def test_pages_of_sessions_hold_each_once(space: MemorySpace) -> None:
 def test_strategies_are_kept_as_written_and_replaced_whole(space: MemorySpace) -> None:
     """What was sent comes back through the SDK, re-sent as read it stays the same, and an update replaces the list."""
     both: list[Any] = [EXTRACT, {"type": "soft_delete", "trigger": {"idle": 3_600}}]
-    made = Session.create(space.id, ["ann"], lifecycle_strategies=both)
-    read = Session.get(space.id, made.id).lifecycle_strategies or []
+    made = Session.create(known(space.id), ["ann"], lifecycle_strategies=both)
+    read = Session.get(known(space.id), known(made.id)).lifecycle_strategies or []
     assert read[0]["trigger"] == {"event_count": 100}
     assert read[0]["opts"] == {"soft_delete": False, "agent_id": "support-bot", "metadata": {"team": "a"}}
     made.update(lifecycle_strategies=read)
     assert made.lifecycle_strategies == read
     made.update(lifecycle_strategies=[{"type": "soft_delete", "trigger": {"tokenCount": 5}}])
-    assert Session.get(space.id, made.id).lifecycle_strategies == [
+    assert Session.get(known(space.id), known(made.id)).lifecycle_strategies == [
         {"type": "soft_delete", "trigger": {"token_count": 5}}
     ]
     made.update(description="untouched strategies")
@@ -285,7 +285,7 @@ def test_a_deleted_session_is_gone_with_its_events(session: Session) -> None:
     """It is hidden from get and list, its events are unreadable, and a second deletion is 404."""
     session.post_event({"content": "hello"}, USER)
     session.delete()
-    where = session.memory_space_id or ""
+    where = known(session.memory_space_id)
     assert Session.list(where) == []
     assert _status(Session.get, where, session.id) == 404
     assert _status(session.events) == 404

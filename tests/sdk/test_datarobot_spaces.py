@@ -12,7 +12,7 @@ from datarobot.errors import ClientError, MemorySpaceDeduplicationError
 from datarobot.models.memory import Event, MemorySpace, Session
 
 from tests.sdk.servers import Server
-from tests.sdk.wire import Connect, Http
+from tests.sdk.wire import Connect, Http, known
 
 pytestmark = pytest.mark.sdk
 TEXTS = ("description", "llm_model_name", "llm_base_url", "custom_instructions")
@@ -66,7 +66,7 @@ def test_a_space_without_arguments(connect: Connect, tenant: str) -> None:
     assert made.created_at is not None
     assert made.created_at.tzinfo is not None
     assert made.created_at.utcoffset() == UTC.utcoffset(None)
-    assert vars(MemorySpace.get(made.id)) == vars(made)
+    assert vars(MemorySpace.get(known(made.id))) == vars(made)
 
 
 def test_every_field_of_a_space_is_kept_changed_and_cleared(connect: Connect, tenant: str) -> None:
@@ -80,14 +80,14 @@ def test_every_field_of_a_space_is_kept_changed_and_cleared(connect: Connect, te
         "deduplication_key": "k" * 72,
     }
     made = MemorySpace.create(**given)
-    assert {name: getattr(MemorySpace.get(made.id), name) for name in given} == given
+    assert {name: getattr(MemorySpace.get(known(made.id)), name) for name in given} == given
     made.update()
     made.update(custom_instructions="new")
     assert [getattr(made, name) for name in TEXTS] == [*[given[name] for name in TEXTS[:3]], "new"]
     made.update(description="", llm_model_name="", custom_instructions="")
     assert (made.description, made.llm_model_name, made.custom_instructions) == ("", "", "")
     made.update(**dict.fromkeys(TEXTS))
-    found = MemorySpace.get(made.id)
+    found = MemorySpace.get(known(made.id))
     assert [getattr(found, name) for name in TEXTS] == [None] * 4
     assert found.deduplication_key == "k" * 72
     assert found.created_at == made.created_at
@@ -118,7 +118,7 @@ def test_a_field_beyond_its_limit_is_refused(connect: Connect, tenant: str, bad:
         with pytest.raises(ClientError) as refused:
             made.update(**({"description": "after", "llm_model_name": "other"} | bad))
         assert refused.value.status_code == 422
-        assert vars(MemorySpace.get(made.id)) == vars(made)
+        assert vars(MemorySpace.get(known(made.id))) == vars(made)
 
 
 def test_spaces_are_listed_in_order_and_by_key(connect: Connect, tenant: str) -> None:
@@ -144,7 +144,7 @@ def test_a_taken_key_names_the_space_that_has_it(connect: Connect, tenant: str) 
     assert (error.status_code, error.deduplication_key) == (409, "K1")
     assert error.existing_memory_space_id == first.id
     assert error.existing_memory_space_url == f"/memory/{first.id}/"
-    assert MemorySpace.get(error.existing_memory_space_id).description is None
+    assert MemorySpace.get(known(error.existing_memory_space_id)).description is None
     connect(tenant, "bob")
     assert MemorySpace.create(deduplication_key="K1").id != first.id
 
@@ -170,17 +170,17 @@ def test_a_deleted_space_is_gone_with_all_it_held_and_its_key_is_free(connect: C
     """Reads, lists and writes of a deleted space, its sessions and events are 404; its key may be used again."""
     connect(tenant)
     made = MemorySpace.create(deduplication_key="free me")
-    session = Session.create(made.id, ["ann"])
+    session = Session.create(known(made.id), ["ann"])
     session.post_event({"content": "hello"}, {"type": "user", "id": "ann"})
     made.delete()
     assert MemorySpace.list() == MemorySpace.list(deduplication_key="free me") == []
     calls: list[Any] = [
-        lambda: MemorySpace.get(made.id),
+        lambda: MemorySpace.get(known(made.id)),
         lambda: made.update(description="x"),
         made.delete,
-        lambda: Session.list(made.id),
-        lambda: Session.create(made.id, ["ann"]),
-        lambda: Session.get(made.id, session.id),
+        lambda: Session.list(known(made.id)),
+        lambda: Session.create(known(made.id), ["ann"]),
+        lambda: Session.get(known(made.id), known(session.id)),
         lambda: session.update(description="x"),
         session.delete,
         session.events,

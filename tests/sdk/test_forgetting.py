@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 import pytest
 from datarobot.errors import ClientError
-from datarobot.models.memory import MemorySpace, Session
+from datarobot.models.memory import LifecycleStrategy, MemorySpace, NewEvent, Session
 from sap_cloud_sdk.agent_memory import AgentMemoryClient
 
 from tests.sdk.servers import Server
-from tests.sdk.wire import Http
+from tests.sdk.wire import Http, known
 
 pytestmark = pytest.mark.sdk
-EVENT = {"body": {"content": "hello"}, "emitter": {"type": "user", "id": "ann"}}
+EVENT: NewEvent = {"body": {"content": "hello"}, "emitter": {"type": "user", "id": "ann"}}
 _PATIENCE = 300.0
 
 
@@ -31,7 +31,7 @@ def eventually(holds: Callable[[], bool]) -> bool:
 def hidden(space: MemorySpace, session: Session) -> bool:
     """Tell whether a session cannot be read any more."""
     try:
-        Session.get(space.id, session.id)
+        Session.get(known(space.id), known(session.id))
     except ClientError as error:
         return bool(error.status_code == 404)
     return False
@@ -71,25 +71,25 @@ def test_an_erased_owner_is_hidden_in_the_next_read(sap: AgentMemoryClient, v1: 
 
 def test_the_event_that_reaches_the_count_is_answered_and_hides_its_session(space: MemorySpace) -> None:
     """The agent that posts it gets its event; the session is not there afterwards."""
-    strategies = [{"type": "soft_delete", "trigger": {"event_count": 2}}]
-    session = Session.create(space.id, ["ann"], lifecycle_strategies=strategies)
+    strategies: list[LifecycleStrategy] = [{"type": "soft_delete", "trigger": {"eventCount": 2}}]
+    session = Session.create(known(space.id), ["ann"], lifecycle_strategies=strategies)
     assert session.post_event(**EVENT).sequence_id == 0
     assert session.post_event(**EVENT).sequence_id == 1
     assert hidden(space, session)
-    assert Session.list(space.id) == []
+    assert Session.list(known(space.id)) == []
 
 
 def test_a_session_is_hidden_when_its_time_has_come(space: MemorySpace) -> None:
     """By the retention worker, which nobody has to ask."""
-    strategies = [{"type": "soft_delete", "trigger": {"ttl": 1}}]
-    session = Session.create(space.id, ["ann"], lifecycle_strategies=strategies)
+    strategies: list[LifecycleStrategy] = [{"type": "soft_delete", "trigger": {"ttl": 1}}]
+    session = Session.create(known(space.id), ["ann"], lifecycle_strategies=strategies)
     assert eventually(lambda: hidden(space, session))
 
 
 def test_a_due_extraction_waits_for_an_agent(space: MemorySpace, v2: Http) -> None:
     """Listed, its session untouched, until an agent says that it is done."""
-    strategies = [{"type": "extract_memories", "trigger": {"event_count": 1}}]
-    session = Session.create(space.id, ["ann"], lifecycle_strategies=strategies)
+    strategies: list[LifecycleStrategy] = [{"type": "extract_memories", "trigger": {"eventCount": 1}}]
+    session = Session.create(known(space.id), ["ann"], lifecycle_strategies=strategies)
     waiting = f"/memory/{space.id}/extractions/"
     assert v2.get(waiting).json()["items"] == []
     session.post_event(**EVENT)
@@ -106,7 +106,7 @@ def test_a_tenant_is_erased(server: Server, sap: AgentMemoryClient, space: Memor
     """Owner by owner, space by space; when the command ends, nothing waits."""
     for invoker in ("b", "c"):
         sap.add_memory(agent_id="a", invoker_id=invoker, content="The user prefers dark mode.")
-    Session.create(space.id, ["ann"]).post_event(**EVENT)
+    Session.create(known(space.id), ["ann"]).post_event(**EVENT)
     counts = server.operate("erase", "tenant", tenant)["erased"]
     assert (counts["owners"], counts["spaces"]) == (2, 1)
     assert sap.count_memories() == 0

@@ -234,9 +234,9 @@ def _forgets(stranger: Party, ids: dict[str, str]) -> set[tuple[str, str]]:
     answers = [stranger.v1.post("/v1/admin/erasures", owner) for owner in owners]
     assert [answer.status_code for answer in answers] == [404, 404]
     assert answers[0].json() == answers[1].json()
-    answers = [stranger.v1.post("/v1/admin/erasures/preview", owner).json() for owner in owners]
-    answers += [stranger.v1.post("/v1/admin/erasures/preview", {"kind": "memory", "id": ids["memory"]}).json()]
-    assert {answer.get(what, 0) for answer in answers for what in ("memories", "messages", "spaces")} == {0}
+    previews = [stranger.v1.post("/v1/admin/erasures/preview", owner).json() for owner in owners]
+    previews += [stranger.v1.post("/v1/admin/erasures/preview", {"kind": "memory", "id": ids["memory"]}).json()]
+    assert {preview.get(what, 0) for preview in previews for what in ("memories", "messages", "spaces")} == {0}
     routes = ("/v1/admin/retentionConfig/preview", "/v1/admin/erasures/preview", "/v1/admin/erasures")
     return {("POST", route) for route in routes}
 

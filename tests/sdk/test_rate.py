@@ -5,14 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 
-import datarobot
 import pytest
-from datarobot.client import set_client
+from datarobot.client import Client
 from datarobot.models.memory import MemorySpace, Session
 from sap_cloud_sdk.agent_memory import AccessStrategy, AgentMemoryConfig, create_client
 from sap_cloud_sdk.agent_memory.exceptions import AgentMemoryHttpError
 
 from tests.sdk.servers import Embedded, Server
+from tests.sdk.wire import disconnect, known
 
 pytestmark = pytest.mark.sdk
 
@@ -31,14 +31,14 @@ def test_datarobots_client_waits_and_loses_nothing(slow: Server, tenant: str) ->
     with warnings.catch_warnings():
         # urllib3 deprecates the way in which the SDK asks for retries; any other warning is an error.
         warnings.filterwarnings("ignore", "Using an empty collection for 'allowed_methods'", FutureWarning)
-        client = datarobot.Client(token=slow.token(tenant), endpoint=f"{slow.url}/api/v2")
+        client = Client(token=slow.token(tenant), endpoint=f"{slow.url}/api/v2")
         try:
             space = MemorySpace.create()
-            session = Session.create(space.id, ["ann"])
+            session = Session.create(known(space.id), ["ann"])
             made = [session.post_event({"content": str(n)}, {"type": "agent"}).sequence_id for n in range(10)]
             kept = session.events()
         finally:
-            set_client(None)
+            disconnect()
             client.close()
     assert made == list(range(10))
     assert [event.body["content"] for event in kept if event.body] == [str(n) for n in range(10)]

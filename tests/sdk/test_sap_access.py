@@ -287,7 +287,7 @@ def test_a_host_that_is_none_opens_nothing(server: Server, tenant: str, host: st
     """A label that is no RFC 1123 label is refused for a client with a zone, not read as some tenant."""
     made = server.client(tenant, "--identityzone", ZONE)
     form = {"grant_type": "client_credentials", "client_id": made.id, "client_secret": made.secret}
-    answer = anybody.post("/oauth/token", data=form, headers={"Host": host.encode()})  # type: ignore[dict-item]
+    answer = anybody.post("/oauth/token", data=form, headers={b"Host": host.encode()})
     assert answer.status_code in {400, 401}, answer.text
 
 

@@ -213,7 +213,7 @@ def test_error_handling(
     with pytest.raises(AgentMemoryNotFoundError) as missing:
         client.get_memory(memory_id="non-existent-id")
     assert missing.value.status_code == 404
-    assert json.loads(missing.value.response_text)["error"]["message"]
+    assert json.loads(missing.value.response_text or "")["error"]["message"]
     with pytest.raises(AgentMemoryHttpError) as refused:
         client.add_memory(agent_id="x" * 5_000, invoker_id="user-123", content="hello")
     assert refused.value.status_code == 400

@@ -1,16 +1,22 @@
-"""Raw HTTP, for what the SDKs would never send, and the rules that every answer keeps (wire contract §0)."""
+"""Raw HTTP, for what the SDKs would never send, and the rules that every answer keeps (wire contract §0).
+
+Beside it, two helpers for where the annotations of the DataRobot SDK say something else than what it does.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx
+from datarobot.client import set_client
 from datarobot.rest import RESTClientObject
 from sap_cloud_sdk.agent_memory import AgentMemoryClient
 
 from tests.sdk.servers import Credentials, Server
+
+Given = TypeVar("Given")
 
 Clients = Callable[..., AgentMemoryClient]
 """Makes a SAP client: `(credentials, on=server, subscriber=…, **config)`."""
@@ -92,6 +98,17 @@ def check_error(answer: httpx.Response) -> None:
     else:
         assert body["error"]["code"] == str(answer.status_code), body
         assert body["error"]["message"], body
+
+
+def known(field: Given | None) -> Given:
+    """Return a field that the server fills: by the DataRobot SDK's annotations every field may be without a value."""
+    assert field is not None
+    return field
+
+
+def disconnect() -> None:
+    """Let the DataRobot SDK speak for nobody, as it starts."""
+    set_client(None)  # type: ignore[arg-type]  # its annotation leaves out the None that it starts with
 
 
 def bearer(token: str) -> dict[str, str]:
