@@ -67,7 +67,7 @@ class Topics:
             found: OutcomeRecord | None = await log.outcome(0, command)
             return found
         for _ in range(3):  # what another hold has committed comes a little later
-            newest = [o for _, o in await log.outcomes(0, 0, 1_000) if o.key == command]
+            newest: list[OutcomeRecord] = [o for _, o in await log.outcomes(0, 0, 1_000) if o.key == command]
             if newest:
                 return newest[-1]
         return None
@@ -171,12 +171,14 @@ def fact(version: int, value: bytes | None = None, stream: str = STREAM) -> Fact
 
 def transaction(at: int = 1, **fields: Any) -> Transaction:
     """Return what a batch leaves behind that ends before command `at`; control records only if asked for."""
-    return Transaction(**({"position": Position(0, at), "last": f"c{at - 1}", "control": False} | fields))
+    said: dict[str, Any] = {"position": Position(0, at), "last": f"c{at - 1}", "control": False, **fields}
+    return Transaction(**said)
 
 
 async def everything(log: Log, page: int = 1_000) -> list[FactRecord]:
     """Read all facts, page by page, as a projector does."""
-    at, read = 0, []
+    at = 0
+    read: list[FactRecord] = []
     while records := await log.facts(0, at, page):
         assert len(records) <= page
         read.extend(records)

@@ -234,7 +234,7 @@ def test_a_stream_of_too_many_facts_is_not_loaded_whole(reopen: Callable[[], Sna
 @pytest.mark.parametrize("count", [1, 8, 400])
 def test_commands_are_looked_up_and_no_window_is_read(database: sqlite3.Connection, count: int) -> None:
     """A window of 10,000 read for each batch would cost more than the batch."""
-    asked = []
+    asked: list[str] = []
     database.set_trace_callback(asked.append)
     SqliteSnapshot(database, RULES).acceptances([(1, f"c{n}") for n in range(count)])
     database.set_trace_callback(None)

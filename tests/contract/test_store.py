@@ -309,6 +309,8 @@ class Model:
                     self.places[key, family] = (index, score)
                 case Rescore(key, family, score) if (key, family) in self.places:
                     self.places[key, family] = (self.places[key, family][0], score)
+                case Rescore():
+                    pass  # a row that has no place is given none
                 case Unrank(key, family):
                     self.places.pop((key, family), None)
                 case Drop(key):

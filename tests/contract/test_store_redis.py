@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from redis.crc import key_slot
 
 from mnemolog.domain.errors import Unavailable
-from mnemolog.domain.ops import Drop, Put, Rank, Rescore, Unrank
+from mnemolog.domain.ops import Drop, Op, Put, Rank, Rescore, Unrank
 from mnemolog.domain.ports import Checkpoint, Match
 from mnemolog.domain.reads import EventFilter, Filter, SessionFilter
 from mnemolog.domain.record import Position
@@ -58,11 +58,9 @@ async def test_partitions_do_not_see_each_other(corner: Corner) -> None:
 
     async def told(store: RedisStore) -> None:
         for p in range(4):
-            ops = [
-                Put("a", {"p": p}),
-                Rank("a", "f", "i", p),
-                *([Put("b", {}), Rank("b", "f", "i", 9)] if p == 2 else []),
-            ]
+            ops: list[Op] = [Put("a", {"p": p}), Rank("a", "f", "i", p)]
+            if p == 2:
+                ops += [Put("b", {}), Rank("b", "f", "i", 9)]
             assert await store.apply(p, 0, ops, at(p + 1)) == "applied"
         for p in range(4):
             assert await store.rows(p, ["a"]) == [{"p": p}]
@@ -79,7 +77,9 @@ async def every_call(store: RedisStore) -> None:
     """Do everything that a store can do, in partitions 5 and 6."""
     for p in (5, 6):
         store.expect(p, 0)
-        ops = [op for n in range(30) for op in (Put(f"k{n}", {"t": f"text {n}"}), Rank(f"k{n}", "f", f"i{n % 2}", n))]
+        ops: list[Op] = [
+            op for n in range(30) for op in (Put(f"k{n}", {"t": f"text {n}"}), Rank(f"k{n}", "f", f"i{n % 2}", n))
+        ]
         assert await store.apply(p, 0, ops, at(1)) == "applied"
         assert await store.apply(p, 0, ops, at(1)) == "duplicate"
         assert await store.apply(p, 7, ops, at(9)) == "behind"
@@ -308,7 +308,13 @@ async def test_readers_see_whole_batches_only(corner: Corner) -> None:
     async def writing() -> None:
         for n in range(1, 150):
             gone, new = f"k{n % 60:02}", f"k{n % 60:02}"
-            ops = [Put("b", {"n": n}), Drop(gone), Put(new, {"t": "x"}), Rank(new, "f", "i", n), Put("a", {"n": n})]
+            ops: list[Op] = [
+                Put("b", {"n": n}),
+                Drop(gone),
+                Put(new, {"t": "x"}),
+                Rank(new, "f", "i", n),
+                Put("a", {"n": n}),
+            ]
             await writer.apply(0, n, ops, at(n + 1))
         done.set()
 

@@ -266,7 +266,7 @@ async def test_a_crowded_scope_is_searched_through_the_servers_index(shared: qdr
         asked.append(bool(options["search_params"].exact))
         return await query_points(*arguments, **options)
 
-    shared.client.query_points = noted
+    shared.client.query_points = noted  # type: ignore[method-assign]  # to see on its way what is asked
     small = Scope("acme", "planner", "bob")
     await another(shared).apply(0, [point(n) for n in range(30)] + [point(40, scope=small)], [], 1)
     limited = another(shared, exact_up_to=20)

@@ -110,8 +110,8 @@ class Load:
                 lambda: len(self.acknowledged) + len(self.refused) >= len(self.said), "outcomes are missing"
             )
         finally:
-            for task in hearing:
-                task.cancel()
+            for listener in hearing:
+                listener.cancel()
             await asyncio.gather(*hearing, return_exceptions=True)
             await listening.close()
             await log.close()

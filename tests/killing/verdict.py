@@ -56,7 +56,8 @@ def _decoded(records: list[FactRecord]) -> list[Fact]:
 
 def _whole(facts: list[Fact]) -> None:
     """No gap in the versions of a stream, the ordinals of a slot, the sequence ids of a session; nothing twice."""
-    versions, ordinals, events, commands = (defaultdict[object, list[int]](list) for _ in range(4))
+    versions, ordinals, events = (defaultdict[object, list[int]](list) for _ in range(3))
+    commands = defaultdict[tuple[str, int], list[int]](list)
     for fact in facts:
         versions[fact.stream].append(fact.version)
         ordinals[fact.slot].append(fact.ordinal)

@@ -20,6 +20,7 @@ from mnemolog.domain.record import CommandRecord
 from mnemolog.domain.routing import slot_of_command
 from mnemolog.domain.schema import Command
 from mnemolog.domain.session import SessionCreated
+from mnemolog.domain.session_commands import EventChange
 from mnemolog.domain.space import SpaceCreated
 from mnemolog.domain.streams import kind_of, own_id
 from mnemolog.domain.times import to_text
@@ -175,7 +176,9 @@ class Clients:
                 return tenant, wishes.add_memory(text, metadata=dice.choice([None, {"n": text}]), **owner)
             case "update_memory":
                 tenant, memory = self._pick("memory")
-                fields = dice.choice([{"content": text}, {"metadata": {"n": 1}}, {"content": text, "metadata": None}])
+                fields: dict[str, Any] = dice.choice(
+                    [{"content": text}, {"metadata": {"n": 1}}, {"content": text, "metadata": None}]
+                )
                 return tenant, wishes.update_memory(memory, **fields)
             case "delete_memory":
                 tenant, memory = self._pick("memory")
@@ -265,7 +268,7 @@ class Clients:
                 tenant, space, session, user = self._session()
                 return tenant, wishes.complete_extraction(space, session, user)
 
-    def _change(self, session: str, number: int, text: str) -> wishes.EventChange:
+    def _change(self, session: str, number: int, text: str) -> EventChange:
         known = self.tokens.get((session, number))
         token = self.dice.choice([None, known[-1], known[-1], self.dice.choice(known)]) if known else None
         fields = {"type": "note"} if self.dice.random() < 0.3 else {}

@@ -100,10 +100,10 @@ def chained(records: Sequence[FactRecord]) -> None:
             for gone in fact.payload.took:
                 known = links[fact.stream].setdefault(gone.version, bytes.fromhex(gone.link))
                 assert known == bytes.fromhex(gone.link), f"{fact.stream}@{gone.version} had another link"
-    for stream, known in links.items():
+    for stream, linked in links.items():
         value = chain.start(stream)
-        for version in range(len(known)):
-            value = chain.extend(value, known[version])
+        for version in range(len(linked)):
+            value = chain.extend(value, linked[version])
             assert said.get((stream, version), value) == value, f"the chain of {stream} breaks at {version}"
 
 

@@ -46,9 +46,9 @@ async def _lived(seed: int, wrong: dict[str, list[str]]) -> None:
             for question in QUESTIONS:
                 wrong[question].append(_named(seed))
         else:
-            for name, question in QUESTIONS.items():
+            for name, ask in QUESTIONS.items():
                 try:
-                    await question(world)
+                    await ask(world)
                 except Exception:  # noqa: BLE001 -- the test reports it with its seed
                     wrong[name].append(_named(seed))
         finally:

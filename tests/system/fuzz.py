@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 _GOLDEN = sorted((Path(__file__).parents[1] / "golden" / "commands").glob("*.json"))
 _TEXTS = ["", " ", "\x00", "é" * 90, "x" * 5_000, "../..", "acme/policy", "01a1ee56-5e7b-82f6-9107-b841a9b0cc2c", "☕"]
-_VALUES = [None, True, 0, -1, 10**30, 1.5, 1e308, "", "text", [], {}, [[]], {"a": None}, ["x"] * 300]
+_VALUES: list[Any] = [None, True, 0, -1, 10**30, 1.5, 1e308, "", "text", [], {}, [[]], {"a": None}, ["x"] * 300]
 _TYPES = ["", "memory.add-memory.v2", "memory.add-memory", "session.event-appended.v1", "MEMORY.ADD-MEMORY.V1"]
 
 

@@ -133,6 +133,7 @@ def test_a_changed_row_in_redis_is_found(
     async def change() -> str:
         client = redis_wire.connect(shared_redis())
         (row, *_) = await client.keys(f"{cluster.prefix}mnemolog:1:*:r:acme/memory/*")
+        assert isinstance(row, bytes)
         await client.hset(row, "content", '"forged"')
         await client.aclose(close_connection_pool=True)
         return str(row.decode().rpartition("/")[2])

@@ -133,11 +133,11 @@ def test_credentials_that_are_revoked_are_out_on_every_gateway_at_once(deploymen
     """Operators' commands go the way of every command."""
     made = deployment.operate("tokens", "create", "--tenant", tenant, "--user", "ann")
     assert made["id"] in {row["id"] for row in deployment.operate("tokens", "list")}
-    asked = {"headers": {"Authorization": f"Token {made['token']}"}, "trust_env": False}
+    headers = {"Authorization": f"Token {made['token']}"}
     addresses = [f"{process.url}/api/v2/memory/" for process in (deployment.one, deployment.other)]
-    assert [httpx.get(address, **asked).status_code for address in addresses] == [200, 200]
+    assert [httpx.get(address, headers=headers, trust_env=False).status_code for address in addresses] == [200, 200]
     deployment.operate("tokens", "revoke", made["id"])
-    assert [httpx.get(address, **asked).status_code for address in addresses] == [401, 401]
+    assert [httpx.get(address, headers=headers, trust_env=False).status_code for address in addresses] == [401, 401]
 
 
 def test_guarantee_7_a_session_that_one_gateway_hides_the_other_shows_no_more(
@@ -186,14 +186,15 @@ def test_a_flushed_redis_is_refused_until_it_is_refilled(deployment: Deployment,
     """503 on /v1, 500 on /api/v2, not ready; never an empty list. Then everything is back."""
     kept = [caller.add(f"kept {number}").json()["id"] for number in range(5)]
     token = deployment.operate("tokens", "create", "--tenant", "t", "--user", "u")["token"]
-    spaces = {"headers": {"Authorization": f"Token {token}"}, "trust_env": False}
+    headers = {"Authorization": f"Token {token}"}
     deployment.workers.pause()
     try:
         deployment.redis.flush()
         for client in (caller.one, caller.other):
             assert client.get("/v1/memories").status_code == 503
             assert client.get("/v1/memories/$count").status_code in {404, 503}
-            assert httpx.get(f"{client.base_url}/api/v2/memory/", **spaces).status_code == 500
+            spaces = httpx.get(f"{client.base_url}/api/v2/memory/", headers=headers, trust_env=False)
+            assert spaces.status_code == 500
             unready = client.get("/health/ready")
             assert (unready.status_code, list(unready.json()["reasons"])) == (503, ["store"])
     finally:

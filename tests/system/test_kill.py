@@ -406,8 +406,8 @@ def test_guarantee_9_ten_kills_under_load_lose_nothing_acknowledged_and_double_n
     kept = memories(keeper)
     assert load.memories.items() <= kept.items()
     assert [text for text, count in Counter(kept.values()).items() if count > 1] == []
-    there = {text for listed in in_sessions.values() for _, text in listed} | set(kept.values())
-    assert [text for text in load.sure if text not in there and f"{text} part 0" not in there] == []
+    everything = {text for listed in in_sessions.values() for _, text in listed} | set(kept.values())
+    assert [text for text in load.sure if text not in everything and f"{text} part 0" not in everything] == []
     assert load.count() > 100
     assert set(found(keeper, "memory 3")) <= set(kept.values())
     assert stopped(serving) == 0

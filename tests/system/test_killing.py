@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -31,7 +31,7 @@ def deployment(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.mark.parametrize("kind", ["sequencer", "projector", "vectors", "gateway", "freeze", "redis", "qdrant"])
 def test_guarantee_9_a_process_killed_frozen_or_restarted_under_load_loses_and_doubles_nothing(
-    deployment: Deployment, kind: str, record_property: pytest.RecordProperty
+    deployment: Deployment, kind: str, record_property: Callable[[str, object], None]
 ) -> None:
     """All that was acknowledged is there once, without a gap, and the views equal a fold of the log."""
     if kind in NEEDS_QDRANT and deployment.qdrant is None:

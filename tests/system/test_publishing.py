@@ -26,10 +26,11 @@ from mnemolog.domain.ids import partition_of
 from mnemolog.domain.outcomes import Accepted, Outcome, Reason, Rejected
 from mnemolog.domain.rules import Rules
 from mnemolog.runtime.cli import main
-from producers import Late, NotAllowed, Publisher, TopicMissing
+from producers import Late, NotAllowed, Publisher, Receipt, TopicMissing
 from tests import wishes
 from tests.brokers import Kafka, mortal
 from tests.examples import run_example
+from tests.publishing import InSession
 from tests.signing import AUTHORITY, granted
 from tests.system import fuzz
 from tests.system.deciding import Deciding
@@ -69,11 +70,16 @@ def made(outcome: Outcome) -> str:
     return outcome.result.facts[0].subject
 
 
-def session(agent: Publisher) -> dict[str, str]:
+def session(agent: Publisher) -> InSession:
     """Open a space and a session in it; return how events name it."""
     space = made(agent.outcome(agent.create_space(user="u"), WAIT))
     opened = made(agent.outcome(agent.create_session(user="u", space_id=space, participant="u"), WAIT))
     return {"user": "u", "space_id": space, "session_id": opened}
+
+
+def said_once(agent: Publisher, content: str) -> Receipt:
+    """Publish a memory with the one key."""
+    return agent.add_memory(agent="a", invoker="i", content=content, key="k")
 
 
 def said(number: int) -> list[dict[str, Any]]:
@@ -96,10 +102,9 @@ def test_guarantee_1_many_commands_of_one_agent_are_numbered_without_a_gap(clust
 def test_guarantee_3_a_key_used_twice_is_one_command(cluster: Cluster, deciding: Deciding) -> None:
     """By two publishers; each hears his own outcome: the acceptance, the same again, and a refusal for another text."""
     with publisher(cluster) as one, publisher(cluster) as other:
-        memory = {"agent": "a", "invoker": "i", "key": "k"}
-        first, again = one.add_memory(content="x", **memory), other.add_memory(content="x", **memory)
+        first, again = said_once(one, "x"), said_once(other, "x")
         accepted = [one.outcome(first, WAIT), other.outcome(again, WAIT)]
-        refused = other.outcome(other.add_memory(content="y", **memory), WAIT)
+        refused = other.outcome(said_once(other, "y"), WAIT)
     assert first.id == again.id
     assert len({made(outcome) for outcome in accepted}) == 1
     assert {o.result.repeated for o in accepted if isinstance(o.result, Accepted)} == {False, True}

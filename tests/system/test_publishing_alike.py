@@ -17,6 +17,7 @@ from mnemolog.domain.times import to_text
 from mnemolog.runtime.folder import Folder
 from producers import Publisher, Receipt
 from tests.brokers import Kafka
+from tests.publishing import ByOwner, InSession, InSpace
 from tests.sdk.servers import Embedded
 from tests.system.deciding import Deciding
 
@@ -59,9 +60,9 @@ class Script:
         space = self.made(agent.create_space(user=USER, description="Über uns", deduplication_key="K1"))
         done(agent.create_space(user=USER, deduplication_key="K1"))
         done(agent.update_space(user=USER, space_id=space, description=None, llm_model_name="m"))
-        where = {"user": USER, "space_id": space}
+        where: InSpace = {"user": USER, "space_id": space}
         session = self.made(agent.create_session(**where, participant="ann", metadata={"b": 1, "a": None}))
-        inside = {**where, "session_id": session}
+        inside: InSession = {**where, "session_id": session}
         done(agent.update_session(**inside, version=0, description="d"))
         done(agent.update_session(**inside, version=7, description="stale"))
         said = [{"body": {"content": f"☕ {n}", "n": n}, "emitter": {"type": "user", "id": "ann"}} for n in range(3)]
@@ -73,7 +74,7 @@ class Script:
         done(agent.update_events(**inside, changes=[change]))
         done(agent.update_events(**inside, changes=[change]))
         done(agent.delete_event(**inside, sequence=1))
-        owner = {"agent": "bot", "invoker": "user-é"}
+        owner: ByOwner = {"agent": "bot", "invoker": "user-é"}
         memory = self.made(agent.add_memory(**owner, content="likes tea", metadata={"z": [1.5, {}]}))
         done(agent.update_memory(memory_id=memory, content="likes green tea", metadata=None))
         message = self.made(agent.add_message(**owner, group="g", role="USER", content="hello"))

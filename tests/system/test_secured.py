@@ -6,7 +6,6 @@ import asyncio
 import gc
 import json
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +37,11 @@ def cluster(secured: Secured) -> Cluster:
 
 
 @pytest.fixture
-def surrounded(secured: Secured, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def surrounded(secured: Secured, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lead the command line to the secured servers, as an operator's environment does."""
     where = {"kafka": cluster.servers, "topic_prefix": cluster.prefix, "runtime": "kafka", "token_key": "5e" * 32}
     for name, value in {**secured.settings, **where}.items():
         monkeypatch.setenv(f"MNEMOLOG_{name.upper()}", json.dumps(value) if isinstance(value, bool) else value)
-    return
 
 
 def settings(secured: Secured, **other: Any) -> Settings:
@@ -175,7 +173,8 @@ def test_signed_heads_go_to_a_secured_kafka(secured: Secured, cluster: Cluster, 
         consumer = AIOKafkaConsumer(topic, bootstrap_servers=cluster.servers, auto_offset_reset="earliest", **options)
         await consumer.start()
         try:
-            return (await consumer.getone()).value
+            value: bytes = (await consumer.getone()).value
+            return value
         finally:
             await consumer.stop()
 

@@ -20,6 +20,7 @@ from producers import NotAllowed, Publisher
 from producers.signing import KeyFile, renewed
 from tests.brokers import Kafka
 from tests.killing.processes import PATIENCE, Deployment, Node
+from tests.publishing import ByOwner
 from tests.servers_redis import RedisServer
 from tests.signing import AUTHORITY
 from tests.system.sequencers import everything
@@ -29,7 +30,7 @@ from workers.log_kafka import KafkaLog
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 SIGNED = {"signed_tenants": "acme", "authorities": AUTHORITY.public, "authority_key": (b"a" * 32).hex()}
-MEMORY = {"agent": "a", "invoker": "i"}
+MEMORY: ByOwner = {"agent": "a", "invoker": "i"}
 
 
 class Whole:
@@ -37,7 +38,7 @@ class Whole:
 
     def __init__(self, kafka: Kafka, redis: RedisServer, folder: Path) -> None:
         """Start them."""
-        deployment = Deployment(kafka, redis, folder, (), grace_days="0", **SIGNED)
+        deployment = Deployment(kafka, redis, folder, (), None, grace_days="0", **SIGNED)
         self.cluster, self.environment = deployment.cluster, deployment.environment
         self.worker = Node("all", folder / "worker", self.environment)
         self.worker.start()

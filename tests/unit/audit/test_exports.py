@@ -125,7 +125,7 @@ def test_an_interrupted_import_goes_on(tmp_path: Path, monkeypatch: pytest.Monke
         log = MemoryLog(lambda: NOON, partitions=2)
         for commits in (2, 1, len(list(read(tmp_path / "a"))) // 9):
             with pytest.raises(Fenced):
-                await bring_in(Dying(log, commits), 2, tmp_path / "a")  # type: ignore[arg-type]
+                await bring_in(Dying(log, commits), 2, tmp_path / "a")
         with pytest.raises(Corrupt, match="not the log that these facts came from"):
             await Sequencing(log, lambda: MemorySnapshot(KEY), Rules(), 1, 2).start()
         await bring_in(log, 2, tmp_path / "a")

@@ -32,7 +32,7 @@ KEY, OTHER = Key(bytes(range(32))), Key(bytes(range(1, 33)))
 
 async def heads_of(told: Told) -> dict[int, tuple[int, str]]:
     """Return each slot's number of facts and root."""
-    heads = {}
+    heads: dict[int, tuple[int, str]] = {}
     for partition in range(told.partitions):
         walk = Walk(partition, told.partitions, Found())
         async for page in pages(told.log, partition):

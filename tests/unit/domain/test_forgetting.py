@@ -159,7 +159,7 @@ def test_memories_and_messages_are_erased_as_their_deletion_does() -> None:
     story.when(erase("memory", story.id("memory")), key="k").repeated([story.log[-1][0]])
     story.when(erase("message", message)).then(MessageErased)
     for kind in ("memory", "message", "session", "space"):
-        story.when(erase(kind, story.id("memory"))).refused(Reason.NOT_FOUND)  # type: ignore[arg-type]
+        story.when(erase(kind, story.id("memory"))).refused(Reason.NOT_FOUND)
 
 
 def test_a_large_session_is_hidden_and_goes_in_ranges() -> None:

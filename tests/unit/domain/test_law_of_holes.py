@@ -174,8 +174,8 @@ class World:
                 chosen = messages[-1 - (6 * a + b) % len(messages)]
                 return wishes.delete_message(chosen.subject.removeprefix("message/")), chosen.tenant
             case "create_space":
-                fields = {"deduplication_key": f"dedup-{b}"} if b < 2 else {}
-                return wishes.create_space(f"u{a // 5}", **fields), tenant
+                named = {"deduplication_key": f"dedup-{b}"} if b < 2 else {}
+                return wishes.create_space(f"u{a // 5}", **named), tenant
             case "update_space" | "delete_space":
                 tenant, space = self.pick("space", a, tenant)
                 if kind == "delete_space":

@@ -121,7 +121,7 @@ class World:
         command = envelope.command
         match command:
             case memory.AddMemory(target=who, parts=(part,)):
-                kept = {"agent": who.agent, "invoker": who.invoker, "content": part.content}
+                kept: dict[str, str | None] = {"agent": who.agent, "invoker": who.invoker, "content": part.content}
                 kept |= {"metadata": None if part.metadata is None else canonical.text(part.metadata)}
                 return self._put(envelope, "memory", new, {**kept, "updated": NOW, "text_version": 0})
             case memory.UpdateMemory(target=what, parts=(part,)):
@@ -188,7 +188,7 @@ class World:
             if isinstance(command, session_commands.UpdateEvents) and sequence not in events:
                 return Rejected(Reason.NOT_FOUND, f"there is no event {sequence} in this session")
             before = events.get(sequence, EventRow(sequence=sequence, body={}, type="message", emitter={}, created=NOW))
-            events[sequence] = before | fields | {"created": before["created"] + 1}  # type: ignore[typeddict-item]
+            events[sequence] = before | fields | {"created": before["created"] + 1}
             touched.append(sequence)
         return Accepted(tuple(Landed("s", n, f"event/{n}", NOW) for n in touched))
 
@@ -376,9 +376,9 @@ class Server:
         self.given = 0
         told = {"token_key": KEY, "write_wait": 0.2, "position_wait": 0.1, **settings}
         self.app = create_app(
-            self.world,  # type: ignore[arg-type] # one world behind all three ports
-            self.world,  # type: ignore[arg-type]
-            self.world,  # type: ignore[arg-type]
+            self.world,  # one world behind all three ports
+            self.world,
+            self.world,
             FaceSettings(**told),
             lambda: self.now,
             self._entropy,

@@ -34,7 +34,7 @@ def served(line: Pipeline, *, roles: tuple[str, ...] = ("auditor",), tenant: str
 
     world = World()
     world.clients_by_id = {"planner": [client_row(roles=list(roles), tenant=tenant)]}
-    world.tokens = {sha256(API_TOKEN): token_row(tenant) | {"roles": list(roles)}}  # type: ignore[dict-item]
+    world.tokens = {sha256(API_TOKEN): token_row(tenant) | {"roles": list(roles)}}
     return Server(world, LogAudits(opened, line.partitions, project, HashingEmbedder()))
 
 

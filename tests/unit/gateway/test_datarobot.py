@@ -200,7 +200,8 @@ def test_a_change_of_nothing_known_is_a_read() -> None:
     server = Server()
     path = session_of(server)
     sent = len(server.world.envelopes)
-    for request in ({"json": {"x": 1}}, {"json": {}}, {}):
+    requests: tuple[dict[str, Any], ...] = ({"json": {"x": 1}}, {"json": {}}, {})
+    for request in requests:
         response = server.api("PATCH", path, **request)
         assert (response.status_code, response.json()["version"]) == (200, 1)
     assert len(server.world.envelopes) == sent

@@ -54,12 +54,14 @@ def test_something_is_erased_by_its_id_and_an_owner_by_his_names() -> None:
     memory = server.sap("POST", "/v1/memories", json=MEMORY).json()["id"]
     said = server.sap("POST", ERASURES, json={"kind": "memory", "id": memory})
     assert (said.status_code, said.json()) == (202, {"kind": "memory", "id": memory})
-    assert isinstance(server.world.envelopes[-1].command, Erase)
+    erasing = server.world.envelopes[-1].command
+    assert isinstance(erasing, Erase)
     assert server.sap("POST", ERASURES, json={"kind": "memory", "id": memory}).status_code == 404
     assert server.sap("POST", ERASURES, json={"kind": "session", "id": "none of ours"}).status_code == 404
     said = server.sap("POST", ERASURES, json={"kind": "owner", "agentID": "a", "invokerID": "b"})
     assert said.status_code == 202
-    assert isinstance(server.world.envelopes[-1].command, EraseOwner)
+    last = server.world.envelopes[-1].command
+    assert isinstance(last, EraseOwner)
 
 
 @pytest.mark.parametrize(

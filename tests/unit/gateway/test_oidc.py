@@ -7,7 +7,7 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jwt
@@ -81,7 +81,7 @@ def confused(oidc: Issuer) -> str:
     return (signed + b"." + base64.urlsafe_b64encode(mac).rstrip(b"=")).decode()
 
 
-BAD = {
+BAD: dict[str, Callable[[Issuer], str]] = {
     "expired": lambda o: o.token(exp=NOW // SECOND),
     "not valid yet": lambda o: o.token(nbf=NOW // SECOND + 3_600),
     "without an expiry": lambda o: o.token(exp=None),
@@ -202,7 +202,8 @@ def test_an_issuer_that_answers_nonsense_is_as_good_as_away(path: str, answer: b
 
 def test_requests_share_one_fetch_and_none_waits_on_the_loop() -> None:
     """A hundred requests at once ask once, and while the issuer takes its time the loop goes on."""
-    fetches, ticks = [], []
+    fetches: list[None] = []
+    ticks: list[None] = []
     shown = usable_keys()
 
     async def fetch() -> Any:

@@ -33,7 +33,7 @@ def test_every_problem_is_a_json_object_with_a_bare_content_type(kind: Reason | 
     response = rendered(Problem(kind, "why"), path, {"mnemolog-command": "c"})
     assert response.headers["content-type"] == "application/json"
     assert response.headers["mnemolog-command"] == "c"
-    body = json.loads(response.body)
+    body = json.loads(bytes(response.body))
     expected: Any = {"error": {"code": str(response.status_code), "message": "why"}}
     assert body == ({"detail": "why"} if speaks_datarobot(path) else expected)
 
@@ -41,11 +41,11 @@ def test_every_problem_is_a_json_object_with_a_bare_content_type(kind: Reason | 
 def test_mistakes_are_a_list_on_one_face_and_a_sentence_on_the_other() -> None:
     """`/api/v2` gets FastAPI's shape, `/v1` a message that says where."""
     problem = invalid("must not be blank", "body", "agentID")
-    assert json.loads(rendered(problem, "/api/v2/x/", {}).body) == {
+    assert json.loads(bytes(rendered(problem, "/api/v2/x/", {}).body)) == {
         "detail": [{"type": "value_error", "loc": ["body", "agentID"], "msg": "must not be blank"}]
     }
     message = "agentID: must not be blank"
-    assert json.loads(rendered(problem, "/v1/x", {}).body)["error"]["message"] == message
+    assert json.loads(bytes(rendered(problem, "/v1/x", {}).body))["error"]["message"] == message
 
 
 def test_mistakes_name_fields_as_the_caller_does_and_repeat_nothing_of_his() -> None:

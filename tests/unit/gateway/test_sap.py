@@ -17,7 +17,7 @@ WHO = {"agentID": "planner", "invokerID": "ada"}
 MEMORY = {**WHO, "content": "Ada prefers dark mode."}
 MESSAGE = {**WHO, "messageGroup": "monday", "role": "USER", "content": "Good morning"}
 AT = "2025-11-18T12:26:40.000000Z"
-VERBATIM = {"URLValue": 1, "order_id": None, "b": [1.5, {"Z": "ü😀"}], "a": {}}
+VERBATIM: dict[str, Any] = {"URLValue": 1, "order_id": None, "b": [1.5, {"Z": "ü😀"}], "a": {}}
 
 
 def test_a_memory_lives_and_goes() -> None:

@@ -135,7 +135,7 @@ class Kept:
         self.recorder = a_recorder()
         world = World()
         world.clients_by_id = {"planner": [client_row(roles=list(roles), tenant="acme")]}
-        world.tokens = {sha256(API_TOKEN): token_row("acme") | {"roles": list(roles)}}  # type: ignore[dict-item]
+        world.tokens = {sha256(API_TOKEN): token_row("acme") | {"roles": list(roles)}}
         self.server = Server(world, recorder=self.recorder, usage=self.asked)
 
     async def asked(self, wanted: UsageWanted, limit: int) -> tuple[int, Sequence[UsageRecord]]:

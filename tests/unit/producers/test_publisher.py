@@ -13,11 +13,12 @@ from mnemolog.domain.outcomes import Accepted, Outcome
 from mnemolog.domain.record import Position
 from producers import ABSENT, Away, Invalid, Late, NotPublished, Placed, Publisher, Receipt
 from producers.wishes import Wish
+from tests.publishing import InSession
 
 pytestmark = pytest.mark.unit
 SPACE, SESSION = (make_id(1_795_000_000_000_000, 7, bytes(32), n) for n in (0, 1))
 EVENT = {"body": {"content": "hi"}, "emitter": {"type": "user", "id": "u"}}
-IN_SESSION = {"user": "u", "space_id": SPACE, "session_id": SESSION}
+IN_SESSION: InSession = {"user": "u", "space_id": SPACE, "session_id": SESSION}
 
 
 class Told:

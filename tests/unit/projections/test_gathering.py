@@ -102,7 +102,7 @@ def test_who_has_gone_is_not_embedded_for() -> None:
         asked[2].cancel()
         await asyncio.sleep(0)
         gate.open.set()
-        assert await asyncio.gather(asked[1], asked[3]) == [[1.0], [3.0]]
+        assert list(await asyncio.gather(asked[1], asked[3])) == [[1.0], [3.0]]
         assert "2" not in [text for call in gate.calls for text in call]
         assert await gathering.embed("9") == [9.0]
 

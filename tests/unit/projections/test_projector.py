@@ -147,7 +147,7 @@ def test_an_unknown_fact_stops_it() -> None:
     pipeline = Pipeline()
     pipeline.say(add_memory("one"), add_memory("two"))
     facts = pipeline.log._partitions[0].facts
-    facts[1] = replace(facts[1], headers=facts[1].headers | {"ce_type": "memory.memory-dreamt.v1"})
+    facts[1] = replace(facts[1], headers={**facts[1].headers, "ce_type": "memory.memory-dreamt.v1"})
     for _ in range(2):
         with pytest.raises(Malformed, match="dreamt"):
             step(pipeline.projectors[0])
@@ -167,7 +167,7 @@ def test_a_store_that_was_lost_or_restored_is_filled_again(kept: int, new: int) 
     pipeline.say(update_memory(memory, content="changed"), add_memory("three"))
     pipeline.project()
     vars(pipeline.store).update(vars(backup))
-    pipeline.say(*[add_memory("four")] * new or [update_memory(memory, content="last")])
+    pipeline.say(add_memory("four") if new else update_memory(memory, content="last"))
     pipeline.project()
     assert views(pipeline.store) == rebuilt(pipeline)
     vars(pipeline.store).update(vars(MemoryStore()))

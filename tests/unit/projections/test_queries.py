@@ -200,7 +200,9 @@ def test_everything_is_found_by_its_id_in_its_tenant_only(both: tuple[Deployment
             assert await queries.message("bolt", message["id"]) == message
             assert await queries.message("acme", message["id"]) is None
         space = here.ids["space"][0]
-        assert (await queries.space("acme", "u1", space) or {})["id"] == space
+        found = await queries.space("acme", "u1", space)
+        assert found is not None
+        assert found["id"] == space
         assert await queries.space("acme", "u2", space) is None
         assert await queries.space("bolt", "u1", space) is None
         for wrong in ("", "x", "00000000-0000-4000-8000-000000000000", here.ids["group"][0]):

@@ -154,12 +154,15 @@ def test_vectors_are_compared(run: Run, data: Path, memories: list[str], monkeyp
     assert "vectors: 2 compared and embedded again" in run("audit", "verify", "--embed").out
     held = shard(data)
     (record,) = held.retrieve([uuid.UUID(memories[0])], True, True)
+    vector, payload = record.vector, record.payload
+    assert isinstance(vector, list)
+    assert payload is not None
     points = {
         "has no vector": None,
-        "is of version": engine.Point(record.id, record.vector, record.payload | {"version": 0}),
-        "is filed under another owner": engine.Point(record.id, record.vector, record.payload | {"owner": "0" * 64}),
-        "is not that of its memory's text": engine.Point(record.id, record.vector[::-1], record.payload),
-        "is there, but the log knows": engine.Point(uuid.uuid4(), record.vector, record.payload),
+        "is of version": engine.Point(record.id, vector, payload | {"version": 0}),
+        "is filed under another owner": engine.Point(record.id, vector, payload | {"owner": "0" * 64}),
+        "is not that of its memory's text": engine.Point(record.id, vector[::-1], payload),
+        "is there, but the log knows": engine.Point(uuid.uuid4(), vector, payload),
     }
     for text, point in points.items():
         if point is None:
@@ -171,7 +174,7 @@ def test_vectors_are_compared(run: Run, data: Path, memories: list[str], monkeyp
         assert (said.code, said.out.count("DIFFERS")) == (1, 1), said.out
         assert text in said.out
         held = shard(data)
-        held.update(engine.UpdateOperation.upsert_points([engine.Point(record.id, record.vector, record.payload)]))
+        held.update(engine.UpdateOperation.upsert_points([engine.Point(record.id, vector, payload)]))
     held.close()
 
 

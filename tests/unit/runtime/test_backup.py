@@ -23,7 +23,7 @@ def decided(run: Run) -> None:
 
 def of(data: Path, kind: str) -> list[FactRecord]:
     """Return the first fact of each stream of a kind, messages each by themselves."""
-    found = {}
+    found: dict[tuple[str, str], FactRecord] = {}
     for record in facts(data):
         if record.value is not None and record.headers.get("stream") and kind_of(record.headers["stream"]) == kind:
             found.setdefault(

@@ -13,6 +13,7 @@ import pytest
 
 from mnemolog.audit import erasures
 from mnemolog.audit.erasures import Line
+from mnemolog.audit.reading import Facts
 from mnemolog.audit.returned import returned
 from mnemolog.domain import canonical
 from mnemolog.domain.codec import link_of
@@ -109,7 +110,7 @@ def test_guarantee_7_a_list_takes_what_was_erased_later_and_nothing_else(seed: i
     assert not result.found.count, result.found.said
 
 
-async def _there(log: erasures.Facts) -> set[bytes]:
+async def _there(log: Facts) -> set[bytes]:
     """Return the links of all facts but erasures."""
     records = await log.facts(0, 0, 100_000)
     facts = [record for record in records if record.value is not None and record.key != CONTROL_KEY]

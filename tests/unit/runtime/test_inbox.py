@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 
 from mnemolog.domain.record import CommandRecord
-from mnemolog.runtime import inbox
 from mnemolog.runtime.inbox import Inbox
 from mnemolog.runtime.waiting import Waiting
 
@@ -41,7 +40,7 @@ def test_who_was_answered_together_is_waited_for(
     for name in "abcde":
         box.put(command(loop, name))
     assert names(box.take(0)) == "abcde"
-    monkeypatch.setattr(inbox.time, "sleep", lambda _: box.put(command(loop, next(late))))
+    monkeypatch.setattr("time.sleep", lambda _: box.put(command(loop, next(late))))
     box.put(command(loop, "a"))
     assert names(box.take(0)) == "abcde"
 
@@ -50,7 +49,7 @@ def test_nobody_waits_for_who_does_not_come(loop: asyncio.AbstractEventLoop, mon
     """One look is enough; few that came together are not waited for at all."""
     box = Inbox()
     looks: list[float] = []
-    monkeypatch.setattr(inbox.time, "sleep", looks.append)
+    monkeypatch.setattr("time.sleep", looks.append)
     for together, looked in (("abcde", 0), ("f", 1), ("ghi", 1), ("j", 1)):
         for name in together:
             box.put(command(loop, name))

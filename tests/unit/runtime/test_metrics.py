@@ -105,8 +105,8 @@ def test_the_page_shows_how_each_partition_stands() -> None:
 
 def test_a_lag_is_how_old_what_is_shown_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """At the end of the topic it is nothing, and grows while nobody works; behind it, the age of the newest taken."""
+    assert Condition(0).behind is None
     condition = Condition(0)
-    assert condition.behind is None
     monkeypatch.setattr("time.time", lambda: 1_000.0)
     condition.took()
     monkeypatch.setattr("time.time", lambda: 1_005.0)

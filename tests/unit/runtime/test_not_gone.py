@@ -12,7 +12,7 @@ from prometheus_client import generate_latest
 from mnemolog.domain.times import SECOND
 from mnemolog.runtime import not_gone
 from mnemolog.runtime.metrics import Metrics
-from mnemolog.runtime.not_gone import NotGone
+from mnemolog.runtime.not_gone import NotGone, Place
 from projections.due import StoreDue
 from tests import wishes
 from tests.unit.pipeline import Pipeline
@@ -21,17 +21,26 @@ from tests.unit.runtime.commands import Run, bring, made
 pytestmark = pytest.mark.unit
 
 
+def told(place: Place) -> NotGone:
+    """Ask a place."""
+
+    async def asked() -> NotGone:
+        return await place()
+
+    return asyncio.run(asked())
+
+
 def test_what_is_hidden_is_told_with_the_age_of_the_oldest() -> None:
     """Of every partition; nothing where nothing is hidden."""
     line = Pipeline(4)
     asked = not_gone.hidden(StoreDue(line.store, 4), lambda: line.now)
-    assert asyncio.run(asked()) == NotGone("hidden", 0, None)
+    assert told(asked) == NotGone("hidden", 0, None)
     spaces = [line.say(wishes.create_space(f"u{n}")) for n in range(4)]
     line.say(wishes.delete_space(spaces[0], "u0"))
     since = line.now
     line.say(wishes.delete_space(spaces[1], "u1"))
     line.project()
-    assert asyncio.run(asked()) == NotGone("hidden", 2, since)
+    assert told(asked) == NotGone("hidden", 2, since)
 
 
 def test_places_stand_on_the_page_of_figures() -> None:
@@ -54,10 +63,10 @@ def test_places_stand_on_the_page_of_figures() -> None:
 def test_a_soiled_vector_log_is_told(tmp_path: Path) -> None:
     """Since the file beside it was made."""
     asked = not_gone.vectors(tmp_path)
-    assert asyncio.run(asked()) == NotGone("vectors", 0, None)
+    assert told(asked) == NotGone("vectors", 0, None)
     (tmp_path / "shard").mkdir()
     (tmp_path / "shard" / "soiled").touch()
-    found = asyncio.run(asked())
+    found = told(asked)
     assert (found.amount, found.since is not None) == (1, True)
 
 

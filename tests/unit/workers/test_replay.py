@@ -107,7 +107,7 @@ def test_another_command_at_the_last_place_is_refused() -> None:
     """The id of the last decided command must be the one that the facts name, if the log still has it."""
     pipeline = a_past()
     commands = pipeline.log._partitions[0].commands
-    commands[-1] = replace(commands[-1], headers=commands[-1].headers | {"ce_id": "somebody-elses"})
+    commands[-1] = replace(commands[-1], headers={**commands[-1].headers, "ce_id": "somebody-elses"})
     with pytest.raises(Corrupt, match="the command at offset 5 is not the one that was decided there"):
         replayed(pipeline)
 
@@ -134,7 +134,7 @@ def test_an_unknown_fact_stops_the_replay() -> None:
     """A fact of a type that this code does not know is never skipped, and the state stays before it."""
     pipeline = a_past()
     facts = pipeline.log._partitions[0].facts
-    facts[2] = replace(facts[2], headers=facts[2].headers | {"ce_type": "memory.memory-dreamt.v1"})
+    facts[2] = replace(facts[2], headers={**facts[2].headers, "ce_type": "memory.memory-dreamt.v1"})
     state = pipeline.fresh_state()
     with pytest.raises(Malformed, match=r"offset 2 .*memory-dreamt"):
         asyncio.run(replay(pipeline.log, 0, state))
