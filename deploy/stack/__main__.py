@@ -66,7 +66,7 @@ def main(arguments: list[str]) -> int:
     """Run the stack in a folder (default `.stack/data`), or with `demo` tell the story on one that goes with it."""
     try:
         if arguments == ["demo"]:
-            with tempfile.TemporaryDirectory(prefix="mnemolog-stack-") as folder, stack(Path(folder), 0) as server:
+            with tempfile.TemporaryDirectory(prefix="mnemolog-stack-") as made, stack(Path(made), 0) as server:
                 return tell(server)
         folder = Path(arguments[0] if arguments else ".stack/data").resolve()
         folder.mkdir(parents=True, exist_ok=True)
