@@ -88,8 +88,8 @@ class Link:
 
     async def transaction(self, commands: Sequence[Command]) -> list[Any] | None:
         """Run commands as one, all or none; None, and nothing done, if a watched key has changed."""
-        await self.ask(("MULTI",), *commands)
-        (replies,) = await self.ask(("EXEC",))
+        # In one round trip: where Redis refuses a command, it does not run the rest (EXECABORT).
+        *_, replies = await self.ask(("MULTI",), *commands, ("EXEC",))
         for reply in replies or ():
             if isinstance(reply, Exception):
                 message = f"Redis refused part of a transaction ({reply}): someone else writes under our keys; rebuild"

@@ -8,7 +8,9 @@ from mnemolog.domain.errors import Unavailable
 from mnemolog.domain.ports import Store
 from mnemolog.domain.record import Position
 
-_FIRST_PAUSE = 0.001
+_SHARE = 8
+"""Who has waited for so long is told at most an eighth of that late, and a look."""
+_SHORTEST_PAUSE = 0.001
 _LONGEST_PAUSE = 0.01
 _AWAY_PAUSE = 0.1
 
@@ -21,13 +23,14 @@ class Visible:
         self._store = store
         self._waiting: dict[int, list[tuple[Position, asyncio.Future[None]]]] = {}
         self._looking: dict[int, asyncio.Task[None]] = {}
-        self._pause: dict[int, float] = {}
+        self._since: dict[int, float] = {}
 
     async def wait(self, partition: int, position: Position) -> None:
         """Wait until the views of a partition hold everything below a position; for ever, if they never do."""
-        one = (position, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        one = (position, loop.create_future())
         self._waiting.setdefault(partition, []).append(one)
-        self._pause[partition] = _FIRST_PAUSE
+        self._since[partition] = loop.time()
         if partition not in self._looking:
             self._looking[partition] = asyncio.create_task(self._look(partition), name=f"mnemolog-visible {partition}")
         try:
@@ -44,10 +47,11 @@ class Visible:
 
     async def _look(self, partition: int) -> None:
         """Look while anyone waits: often after a newcomer, then less often."""
+        loop = asyncio.get_running_loop()
         try:
             while any(not future.done() for _, future in self._waiting[partition]):
-                pause = self._pause[partition]
-                self._pause[partition] = min(2 * pause, _LONGEST_PAUSE)
+                waited = loop.time() - self._since[partition]
+                pause = min(max(waited / _SHARE, _SHORTEST_PAUSE), _LONGEST_PAUSE)
                 try:
                     found = await self._store.reached(partition)
                 except Unavailable:  # away or being refilled; who waits knows how long he will
