@@ -1,6 +1,6 @@
 """`make bench`: measure this machine, print the figures, keep them as data, and write the page that shows them.
 
-    python -m bench [PART…] [--large]      all parts but the large ones, or those that are named
+    python -m bench [PART…] [--large] [--note TEXT]      the usual parts, the large ones too, or those that are named
 
 Read ratios, not absolutes: machines differ and are shared. Each figure of ours stands beside a bare reference that was
 measured in the same run. Parts that are not measured keep the figures, and the machine, that they had.
@@ -28,6 +28,7 @@ from bench.kafka import kafka
 from bench.kafka_scale import kafka_scale
 from bench.large import large
 from bench.publishing import publishing
+from bench.qdrant import qdrant
 from bench.redis_store import redis_store
 from bench.search import search
 from mnemolog.runtime import interpreter
@@ -52,24 +53,31 @@ PARTS: Mapping[str, Callable[[Path], Mapping[str, float]]] = {
     "redis": _redis,
     "kafka": kafka,
     "publishing": publishing,
+    "qdrant": qdrant,
     "large": large,
     "kafka-large": kafka_scale,
 }
 _LARGE = {"large", "kafka-large"}
 """A million facts each: some ten minutes on two cores."""
+_NAMED = {"qdrant"}
+"""What needs a server that this machine may not have."""
 
 
 def main() -> int:
     """Measure the parts that are wanted."""
     parser = argparse.ArgumentParser(prog="make bench", description="Measure this machine.")
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"which: {', '.join(PARTS)} (default: all but large)")
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"which: {', '.join(PARTS)} (default: all but large and qdrant)"
+    )
     parser.add_argument("--large", action="store_true", help="with a million facts, too")
+    parser.add_argument("--note", help="what else readers should know of this machine or its servers")
     options = parser.parse_args()
     if unknown := set(options.parts) - PARTS.keys():
         parser.error(f"there is no part named {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     interpreter.set_up()
-    for part in options.parts or [part for part in PARTS if options.large or part not in _LARGE]:
-        here = machine()
+    usual = PARTS.keys() - _NAMED - (set() if options.large else _LARGE)
+    for part in options.parts or [part for part in PARTS if part in usual]:
+        here = machine() | ({"note": options.note} if options.note else {})
         with tempfile.TemporaryDirectory(prefix="mnemolog-bench-") as folder, _environment():
             figures = PARTS[part](Path(folder) / part)
         sys.stdout.write(f"{part}\n" + "".join(f"  {name:<62} {value:,}\n" for name, value in figures.items()))

@@ -20,6 +20,7 @@ _TITLES = {
     "redis": "The views in Redis",
     "kafka": "The sequencer on Kafka",
     "publishing": "The publisher on Kafka",
+    "qdrant": "Search on a Qdrant server",
     "large": "A folder with a million facts",
     "kafka-large": "A deployment on Kafka, and a million facts",
 }
@@ -32,6 +33,7 @@ does there. On a shared host the same code can be a third slower from one minute
 ![How each figure stands to its goal](speed.svg)
 
 `make bench ARGS="appends kafka"` measures some parts, `make bench ARGS=--large` those with a million facts, too.
+`MNEMOLOG_QDRANT=http://… make bench ARGS=qdrant` those of a Qdrant server.
 `python -m bench.retention` has the figures of sweeps and erasures, `make load` and `make soak` those of a mix of
 everything ([capacity](capacity.md)).
 """
@@ -100,7 +102,8 @@ def _why(results: Mapping[str, Any]) -> list[str]:
 
 def _machine(one: Mapping[str, Any]) -> str:
     where = f"{one['day']}, {one['cores']} cores ({one['processor']}), {one['system']}, Python {one['python']}"
-    return f"{where}, load at the start {one['load at the start']}."
+    note = f" {one['note']}." if "note" in one else ""
+    return f"{where}, load at the start {one['load at the start']}.{note}"
 
 
 def _stand(results: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

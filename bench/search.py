@@ -72,7 +72,7 @@ def search(path: Path, sizes: Sequence[int] = _SIZES) -> dict[str, float]:
         try:
             client = _client(server)
             found |= {f"{size:,} memories: {name}": value for name, value in _searches(client, embedder).items()}
-            found[f"{size:,} memories: bare scan of as many vectors, p50 ms"] = _scan(size, embedder.dimension)
+            found[f"{size:,} memories: bare scan of as many vectors, p50 ms"] = scan(size, embedder.dimension)
             if size == min(sizes):
                 found |= _adding(client, embedder)
             found[f"{size:,} memories: resident memory of the server, MiB"] = _resident(server.pid)
@@ -90,10 +90,10 @@ async def _fill(folder: Folder, size: int, embedder: Embedder) -> None:
     projector = Projector(log, store)
     vectors = EdgeVectors.open(folder.vectors, model=embedder.model, dimension=embedder.dimension)
     scope, draws = Scope(_TENANT, _AGENT, _INVOKER), np.random.default_rng(0)
-    seeds = np.asarray(embedder.embed(_texts(200, seed=0)))
+    seeds = np.asarray(embedder.embed(sentences(200, seed=0)))
     await sequencing.start()
     for start in range(0, size, _BATCH):
-        texts = _texts(_BATCH, seed=start + 1)
+        texts = sentences(_BATCH, seed=start + 1)
         target = Owner(agent=_AGENT, invoker=_INVOKER)
         await log.append(0, [record_of(AddMemory(target=target, parts=(NewMemory(content=t),))) for t in texts])
         ids: list[str] = []
@@ -117,7 +117,7 @@ async def _fill(folder: Folder, size: int, embedder: Embedder) -> None:
 
 def _searches(client: _Client, embedder: Embedder) -> dict[str, float]:
     """Time a search and the bare embedding of another query in turn, then many of each at once, in turn again."""
-    queries = iter(_texts(2 * _QUERIES + 2 * _ROUNDS * _CLIENTS * _EACH + 40, seed=99))
+    queries = iter(sentences(2 * _QUERIES + 2 * _ROUNDS * _CLIENTS * _EACH + 40, seed=99))
     for _ in range(10):
         client.search(next(queries))
     ours, bare = [], []
@@ -143,7 +143,7 @@ def _searches(client: _Client, embedder: Embedder) -> dict[str, float]:
     }
 
 
-def _scan(size: int, dimension: int) -> float:
+def scan(size: int, dimension: int) -> float:
     """Return what numpy needs for as many scalar products and the best ten of them: what no exact search beats."""
     draws = np.random.default_rng(0)
     rows = draws.normal(size=(size, dimension)).astype(np.float32)
@@ -166,7 +166,7 @@ def _adding(client: _Client, embedder: Embedder) -> dict[str, float]:
         ratios, rates = [], []
         for number in range(_ROUNDS):
             owner = f"{clients}-{number}"
-            texts = _texts(2 * count, seed=1_000 * clients + number)
+            texts = sentences(2 * count, seed=1_000 * clients + number)
             rates.append(count / _until_found(client.again(owner), clients, texts[:count]))
             ratios.append(rates[-1] / (count / _embedded(embedder, texts[count:])))
         who = "1 client" if clients == 1 else f"{clients} clients"
@@ -204,7 +204,7 @@ def _rate(workers: int, items: Sequence[str], work: Callable[[], Callable[[str],
     return len(items) / (time.perf_counter() - start)
 
 
-def _texts(count: int, seed: int) -> list[str]:
+def sentences(count: int, seed: int) -> list[str]:
     """Return distinct short texts of about 15 words, the same for the same seed."""
     draws = random.Random(seed)
     return [f"{' '.join(draws.choices(_WORDS, k=14))} {seed} {n}" for n in range(count)]
