@@ -11,18 +11,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import multiprocessing
 import os
-import queue
 import sqlite3
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from mnemolog.audit.derive import Derived, Share, Walked, candidates, shares
 from mnemolog.audit.found import Found
@@ -34,12 +30,12 @@ from mnemolog.domain.audits import Told
 from mnemolog.domain.errors import Corrupt, Unavailable
 from mnemolog.domain.rules import Rules
 from mnemolog.domain.stored import StoredViews
-from mnemolog.runtime import interpreter
 from mnemolog.runtime.audited import audited, existing
 from mnemolog.runtime.bar import Bar
 from mnemolog.runtime.config import BadConfiguration, Settings
 from mnemolog.runtime.former_rules import former_rules
 from mnemolog.runtime.loading import load_embedder
+from mnemolog.runtime.parallel import Processes, processes
 from projections.projector import project
 from workers.snapshot_sqlite import SqliteSnapshot
 from workers.state import State
@@ -48,10 +44,8 @@ if TYPE_CHECKING:
     from projections.dump_edge import EdgeDump
     from projections.dump_qdrant import QdrantDump
 
-_POLL = 0.1
 APART_FROM = 20_000
 """Records of a partition from which on it is derived in processes of their own: these take a second to start."""
-T = TypeVar("T")
 
 
 async def verify(settings: Settings, options: argparse.Namespace) -> int:
@@ -69,7 +63,9 @@ async def verify(settings: Settings, options: argparse.Namespace) -> int:
 
     with Bar() as bar:
         if jobs > 1 and len(left) > 1:
-            await _side_by_side(settings, left, heads, min(jobs, len(left)), bar.tell, done)
+            with processes(min(jobs, len(left)), bar.tell) as several:
+                async for one in several.run(_whole, [(settings, partition, heads) for partition in left]):
+                    done(*one)
         else:
             for partition in left:
                 done(*await _one(settings, partition, heads, bar.tell, jobs))
@@ -152,49 +148,11 @@ async def stored_views(settings: Settings) -> AsyncIterator[StoredViews]:
 # ---- side by side ----------------------------------------------------------------------------------------------------
 
 
-async def _side_by_side(
-    settings: Settings,
-    partitions: Sequence[int],
-    heads: Sequence[Head],
-    jobs: int,
-    told: Told,
-    done: Callable[[Verified, Memories], None],
-) -> None:
-    with _processes(jobs) as (pool, said):
-        going = {pool.submit(_in_process, settings, partition, heads, said) for partition in partitions}
-        async for result, mine in _as_they_come(going, said, told):
-            done(result, mine)
-
-
-@contextmanager
-def _processes(jobs: int) -> Iterator[tuple[ProcessPoolExecutor, Any]]:
-    """Start processes, and a queue in which they say how far they have come. Raises Unavailable if one is killed."""
-    context = multiprocessing.get_context("spawn")
-    try:
-        with context.Manager() as manager, ProcessPoolExecutor(jobs, context, interpreter.set_up) as pool:
-            yield pool, manager.Queue()
-    except BrokenProcessPool as error:
-        message = "a process of the verification was killed, perhaps for want of memory; try again with --jobs 1"
-        raise Unavailable(message) from error
-
-
-async def _as_they_come(going: set[Future[T]], said: Any, told: Told) -> AsyncIterator[T]:
-    while going:
-        await asyncio.sleep(_POLL)
-        _hear(said, told)
-        ready = {future for future in going if future.done()}
-        for future in ready:
-            yield future.result()
-        going -= ready
-
-
 @contextmanager
 def shared(settings: Settings, partitions: int, jobs: int, told: Told) -> Iterator[Apart]:
     """Give what works through a partition in so many processes, which are started at once."""
-    with _processes(jobs) as (pool, said):
-        for _ in range(jobs):
-            pool.submit(_begin)
-        yield _Shared(settings, partitions, jobs, told, pool, said)
+    with processes(jobs, told) as several:
+        yield _Shared(settings, partitions, jobs, several)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,55 +162,37 @@ class _Shared:
     settings: Settings
     partitions: int
     jobs: int
-    told: Told
-    pool: ProcessPoolExecutor
-    said: Any
+    several: Processes
 
     async def walked(self, partition: int, heads: Sequence[Head]) -> tuple[Verified, Walked]:
         """Walk a partition."""
-        going = {self.pool.submit(_walk, self.settings, partition, heads, self.said)}
-        (one,) = [one async for one in _as_they_come(going, self.said, self.told)]
+        (one,) = [one async for one in self.several.run(_walk, [(self.settings, partition, heads)])]
         return one
 
     async def derived(self, partition: int, to: Walked) -> Sequence[tuple[Derived, Found]]:
         """Derive its shares."""
         mine = shares(partition, self.partitions, to, self.jobs)
-        going = {self.pool.submit(_derive, self.settings, share, to, self.said) for share in mine}
-        return [one async for one in _as_they_come(going, self.said, self.told)]
+        return [one async for one in self.several.run(_derive, [(self.settings, share, to) for share in mine])]
 
 
-def _begin() -> None:
-    """Do nothing: a process imports what it needs to do so."""
-
-
-def _walk(settings: Settings, partition: int, heads: Sequence[Head], said: Any) -> tuple[Verified, Walked]:
+def _walk(settings: Settings, partition: int, heads: Sequence[Head], told: Told) -> tuple[Verified, Walked]:
     async def walk() -> tuple[Verified, Walked]:
         async with audited(settings) as here:
-            check = replace(_check(settings, here.partitions, lambda *what: said.put(what)), heads=heads)
-            return await walked(here.log, partition, check)
+            return await walked(here.log, partition, replace(_check(settings, here.partitions, told), heads=heads))
 
     return asyncio.run(walk())
 
 
-def _derive(settings: Settings, share: Share, to: Walked, said: Any) -> tuple[Derived, Found]:
+def _derive(settings: Settings, share: Share, to: Walked, told: Told) -> tuple[Derived, Found]:
     async def derive() -> tuple[Derived, Found]:
         async with audited(settings) as here:
-            check = _check(settings, here.partitions, lambda *what: said.put(what))
-            return await derived(here.log, share, check, to)
+            return await derived(here.log, share, _check(settings, here.partitions, told), to)
 
     return asyncio.run(derive())
 
 
-def _in_process(settings: Settings, partition: int, heads: Sequence[Head], said: Any) -> tuple[Verified, Memories]:
-    return asyncio.run(_one(settings, partition, heads, lambda *what: said.put(what)))
-
-
-def _hear(said: Any, told: Told) -> None:
-    try:
-        while True:
-            told(*said.get_nowait())
-    except queue.Empty:
-        return
+def _whole(settings: Settings, partition: int, heads: Sequence[Head], told: Told) -> tuple[Verified, Memories]:
+    return asyncio.run(_one(settings, partition, heads, told))
 
 
 # ---- vectors ---------------------------------------------------------------------------------------------------------

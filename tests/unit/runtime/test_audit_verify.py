@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import qdrant_edge as engine
 
-from mnemolog.runtime import audit_verify
+from mnemolog.runtime import audit_verify, parallel
 from mnemolog.runtime.config import Settings
 from mnemolog.runtime.folder import Folder
 from mnemolog.runtime.indexing import load_vectors
@@ -127,7 +127,7 @@ def test_a_process_that_is_killed_is_a_clear_error(
 ) -> None:
     """As one that takes more memory than there is would be: nothing is said of the log, and what to do is."""
     monkeypatch.setattr(audit_verify, "APART_FROM", 1)
-    monkeypatch.setattr(audit_verify, "_begin", os.abort)
+    monkeypatch.setattr(parallel, "begin", os.abort)
     said = run("audit", "verify", "--jobs", "2")
     assert (said.code, said.out) == (1, "")
     assert "try again with --jobs 1" in said.err
