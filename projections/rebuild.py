@@ -59,6 +59,8 @@ _Ask = Callable[[Store], Awaitable[object]]
 
 Told = Callable[[str, int, int], None]
 """(what is going on, how far, of how much or 0 where nobody knows): for a progress bar."""
+Filling = Callable[[str], Awaitable[None]]
+"""(version): fills all its partitions elsewhere, each as `fill` does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,15 @@ class Rebuilt:
     compared: int
     differences: tuple[str, ...]
     flipped: bool
+
+
+async def fill(log: Log, store: Store, partition: int, told: Told) -> None:
+    """Fill a partition up to the end that the log has now."""
+    projector, end = Projector(log, store, partition), await log.end(partition)
+    while await projector.step():
+        told(f"fill partition {partition}", projector.checkpoint.offset, end)
+        if projector.checkpoint.offset >= end:
+            break
 
 
 class Rebuild:
@@ -82,14 +93,16 @@ class Rebuild:
         partitions: int,
         told: Told = lambda _what, _done, _whole: None,
         *,
+        filling: Filling | None = None,
         seed: int = 0,
     ) -> None:
-        """Take the log, the versions, and whom to tell."""
+        """Take the log, the versions, whom to tell, and who fills, where that is not to be done here."""
         self._log = log
         self._versions = versions
         self._open = store
         self._partitions = range(partitions)
         self._told = told
+        self._filling = filling
         self._random = random.Random(seed)  # noqa: S311 -- it draws samples
 
     async def run(self, *, accept: bool = False) -> Rebuilt:
@@ -106,6 +119,8 @@ class Rebuild:
         if new not in begun:
             await self._drop(new)
         theirs, ours = self._open(old), self._open(new)
+        if self._filling is not None:
+            await self._filling(new)
         projectors = [Projector(self._log, ours, partition) for partition in self._partitions]
         await self._fill(projectors)
         compared, differences = 0, list[str]()

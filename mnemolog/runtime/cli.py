@@ -240,6 +240,9 @@ def _projections(commands: Commands) -> None:
     status = sub(group, "status", "print how far the views of each partition have come")
     rebuild = sub(group, "rebuild", "fill them again from the log, on Redis beside the live ones and without a pause")
     rebuild.add_argument("--accept", action="store_true", help="take over even where the new views differ")
+    rebuild.add_argument(
+        "--jobs", type=int, metavar="N", help="processes, for as many partitions at once (default: the cores)"
+    )
     for command, verb in ((status, "status"), (rebuild, "rebuild")):
         common(command)
         runtime(command, "where they are")

@@ -44,8 +44,8 @@ class Processes:
         going = {self.pool.submit(work, *arguments, _Telling(self.said)) for arguments in each}
         while going:
             await asyncio.sleep(_POLL)
-            self._hear()
             ready = {future for future in going if future.done()}
+            self._hear()
             for future in ready:
                 yield future.result()
             going -= ready

@@ -1,20 +1,29 @@
 """`mnemolog projections status|rebuild`: how far the state views have come, and a new copy of them from the log.
 
-On Redis a rebuild fills a new version beside the live one and takes over without a pause (`projections.rebuild`). A
-data folder has one copy, which is filled again in place while no server runs.
+On Redis a rebuild fills a new version beside the live one and takes over without a pause (`projections.rebuild`);
+partitions are filled side by side, each by a process of its own. A data folder has one copy, which is filled again in
+place while no server runs.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
+import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import TypedDict
 
+from mnemolog.domain.audits import Told
 from mnemolog.domain.ports import Log, Store
 from mnemolog.runtime.bar import Bar
 from mnemolog.runtime.config import Settings
+from mnemolog.runtime.parallel import processes
+
+SIDE_BY_SIDE_FROM = 20_000
+"""Records from which on partitions are filled in processes of their own: these take a second to start."""
 
 
 class Standing(TypedDict):
@@ -32,7 +41,10 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
     if options.verb == "status":
         return await (_redis_status if distributed else _folder_status)(settings, as_json=options.json)
     with Bar() as bar:
-        return await (_redis_rebuild if distributed else _folder_rebuild)(settings, bar, accept=options.accept)
+        if not distributed:
+            return await _folder_rebuild(settings, bar)
+        jobs = options.jobs or os.cpu_count() or 1
+        return await _redis_rebuild(settings, bar, min(jobs, settings.partitions), accept=options.accept)
 
 
 async def _redis_status(settings: Settings, *, as_json: bool) -> int:
@@ -52,7 +64,7 @@ async def _redis_status(settings: Settings, *, as_json: bool) -> int:
         await log.close()
 
 
-async def _redis_rebuild(settings: Settings, bar: Bar, *, accept: bool) -> int:
+async def _redis_rebuild(settings: Settings, bar: Bar, jobs: int, *, accept: bool) -> int:
     from mnemolog.runtime.kafka import cluster, deployment, prepare_client, redis
     from projections.rebuild import Rebuild
     from projections.redis_versions import RedisVersions
@@ -65,9 +77,16 @@ async def _redis_rebuild(settings: Settings, bar: Bar, *, accept: bool) -> int:
     wire = Wire(client)
     try:
         await log.start()
-        versions = RedisVersions(wire, app)
+        facts = sum([await log.end(partition) for partition in range(settings.partitions)])
         rebuild = Rebuild(
-            log, versions, lambda version: RedisStore(client, app=app, version=version), settings.partitions, bar.tell
+            log,
+            RedisVersions(wire, app),
+            lambda version: RedisStore(client, app=app, version=version),
+            settings.partitions,
+            bar.tell,
+            filling=partial(_side_by_side, settings, jobs, bar.tell)
+            if jobs > 1 and facts >= SIDE_BY_SIDE_FROM
+            else None,
         )
         done = await rebuild.run(accept=accept)
     finally:
@@ -80,6 +99,33 @@ async def _redis_rebuild(settings: Settings, bar: Bar, *, accept: bool) -> int:
         return 1
     sys.stdout.write(f"version {done.version} is live; {done.compared} samples compared\n")
     return 0
+
+
+async def _side_by_side(settings: Settings, jobs: int, told: Told, version: str) -> None:
+    """Fill the partitions of a version in so many processes."""
+    with processes(jobs, told) as several:
+        async for _ in several.run(_filled, [(settings, version, number) for number in range(settings.partitions)]):
+            pass
+
+
+def _filled(settings: Settings, version: str, partition: int, told: Told) -> None:
+    """Fill one partition, in a process of its own."""
+    from mnemolog.runtime.kafka import cluster, deployment, prepare_client, redis
+    from projections.rebuild import fill
+    from projections.store_redis import RedisStore
+    from workers.log_kafka import KafkaLog
+
+    async def filled() -> None:
+        log, views = KafkaLog(cluster(settings)), RedisStore(redis(settings), app=deployment(settings), version=version)
+        try:
+            await log.start()
+            await fill(log, views, partition, told)
+        finally:
+            await views.close()
+            await log.close()
+
+    prepare_client()
+    asyncio.run(filled())
 
 
 async def _folder_status(settings: Settings, *, as_json: bool) -> int:
@@ -95,12 +141,11 @@ async def _folder_status(settings: Settings, *, as_json: bool) -> int:
         await log.close()
 
 
-async def _folder_rebuild(settings: Settings, bar: Bar, *, accept: bool) -> int:
+async def _folder_rebuild(settings: Settings, bar: Bar) -> int:
     from mnemolog.runtime.folder import Folder, SequencingLock
     from projections.projector import Projector
     from projections.store_sqlite import SqliteStore
 
-    del accept  # there is nothing beside it to differ from
     folder = Folder(settings.data)
     with SequencingLock(folder):
         log, views = folder.log(), SqliteStore(folder.connection)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from mnemolog.runtime import projections
 from mnemolog.runtime.cli import main
 from mnemolog.runtime.folder import Folder, SequencingLock
 from projections.redis_wire import Wire, connect
@@ -54,8 +55,13 @@ def deployment(kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     redis.remove()
 
 
-def test_views_in_redis_are_rebuilt_beside_the_live_ones(deployment: Deployment) -> None:
-    """A rebuild takes over; one that differs from what a hand has changed takes over only when it is told to."""
+def test_views_in_redis_are_rebuilt_beside_the_live_ones(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rebuild takes over; one that differs from what a hand has changed takes over only when it is told to.
+
+    Whether one process fills the partitions, one after the other, or several do.
+    """
     names = {told("clients", "create", "--tenant", f"tenant {n}")["id"] for n in range(8)}
     status = told("projections", "status")
     assert status["live"] == "1"
@@ -68,12 +74,16 @@ def test_views_in_redis_are_rebuilt_beside_the_live_ones(deployment: Deployment)
     assert "version 2 is live" in printed
     assert told("projections", "status")["live"] == "2"
     assert {one["id"] for one in told("clients", "list")} == names
+    monkeypatch.setattr(projections, "SIDE_BY_SIDE_FROM", 1)
     asyncio.run(_change_rows(deployment))
-    code, printed = run("projections", "rebuild")
+    code, printed = run("projections", "rebuild", "--jobs", "2")
     assert code == 1
+    filled = {one["partition"] for one in told("projections", "status")["partitions"] if one["end"]}
+    assert len(filled) > 1
+    assert {number for number in range(4) if f"fill partition {number}: " in printed} == filled
     assert "version 3 differs from the live one: row " in printed
     assert told("projections", "status")["live"] == "2"
-    assert run("projections", "rebuild", "--accept")[0] == 0
+    assert run("projections", "rebuild", "--accept", "--jobs", "2")[0] == 0
     assert {one["id"] for one in told("clients", "list")} == names
 
 
