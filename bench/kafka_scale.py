@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import tempfile
 import time
@@ -19,6 +20,7 @@ from bench.core import record_of
 from bench.kafka import quantiles
 from bench.line import Line
 from deploy.stack.kafka import Broker
+from mnemolog.domain.audits import silent
 from mnemolog.domain.ids import partition_of
 from mnemolog.domain.memory import AddMemory, NewMemory, Owner
 from mnemolog.domain.record import CommandRecord
@@ -34,7 +36,10 @@ from mnemolog.domain.session_commands import (
 )
 from mnemolog.domain.space import ByUser, CreateSpace, NewSpace
 from mnemolog.runtime import interpreter
+from mnemolog.runtime.config import Settings
 from mnemolog.runtime.kafka import prepare_client
+from mnemolog.runtime.parallel import processes
+from mnemolog.runtime.projections import filled
 from tests.brokers import Kafka
 from tests.killing.processes import Deployment, Node
 from tests.servers_redis import RedisServer
@@ -42,9 +47,11 @@ from workers.kafka_cluster import Cluster
 from workers.log_kafka import KafkaLog
 from workers.log_sqlite import connect
 from workers.sequencing import BATCH, Sequencing
+from workers.snapshot_memory import MemorySnapshot
 from workers.snapshot_sqlite import SqliteSnapshot
 
 _COMMANDS = 12_000
+_REBUILT = 48_000
 _PER_SECOND = 100
 _EARLY, _WARM, _WRITES = 600, 12_000, 1_800
 """Writes just after the start; those in which the broker still compiles its own code; those behind them."""
@@ -66,6 +73,7 @@ def kafka_scale(folder: Path, facts: int = _FACTS) -> dict[str, float]:
             (folder / f"spread-{workers}").mkdir()
             rate = asyncio.run(_spread(kafka.topics(workers), redis, folder / f"spread-{workers}"))
             figures[f"commands sequenced per second, {workers} partitions and workers"] = rate
+        figures |= asyncio.run(_rebuilt(kafka.topics(4), redis))
         (folder / "gateway").mkdir()
         with Deployment(kafka, redis, folder / "gateway", ("sequencer", "projector")) as deployment:
             figures |= _writes(deployment.gateways[0].url)
@@ -87,12 +95,7 @@ async def _spread(cluster: Cluster, redis: RedisServer, folder: Path) -> float:
     """Put commands into every partition, then start a sequencer for each, and time the outcomes."""
     log = KafkaLog(cluster)
     await log.start()
-    commands: list[list[CommandRecord]] = [[] for _ in range(cluster.partitions)]
-    for number in range(_COMMANDS):
-        target = Owner(agent=f"agent {number % 997}", invoker="i")
-        record = record_of(AddMemory(target=target, parts=(NewMemory(content=f"memory {number}"),)))
-        commands[partition_of(int(record.key), cluster.partitions)].append(record)
-    for partition, records in enumerate(commands):
+    for partition, records in enumerate(_memories(_COMMANDS, cluster.partitions)):
         for first in range(0, len(records), BATCH):
             await log.append(partition, records[first : first + BATCH])
     settings = {
@@ -118,6 +121,47 @@ async def _spread(cluster: Cluster, redis: RedisServer, folder: Path) -> float:
         node.stop()
     await log.close()
     return _COMMANDS / took
+
+
+async def _rebuilt(cluster: Cluster, redis: RedisServer) -> dict[str, float]:
+    """Fill views in Redis from several partitions: by one process, and by as many as there are cores."""
+    log, rules = KafkaLog(cluster), Rules()
+    await log.start()
+    for partition, records in enumerate(_memories(_REBUILT, cluster.partitions)):
+        sequencing = Sequencing(log, lambda: MemorySnapshot(bytes(32)), rules, partition, cluster.partitions)
+        await sequencing.start()
+        for first in range(0, len(records), BATCH):
+            await log.append(partition, records[first : first + BATCH])
+            while await sequencing.step() is not None:
+                pass
+    await log.close()
+    settings = Settings(
+        runtime="kafka",
+        kafka=cluster.servers,
+        partitions=cluster.partitions,
+        topic_prefix=cluster.prefix,
+        redis=redis.url,
+    )
+    figures = {}
+    for jobs, who, versions in ((1, "one process", "23"), (os.cpu_count() or 1, "all cores", "45")):
+        with processes(jobs, silent) as several:
+            for version in versions:  # the first time, the processes only begin
+                begun = time.perf_counter()
+                async for _ in several.run(filled, [(settings, version, p) for p in range(cluster.partitions)]):
+                    pass
+                took = time.perf_counter() - begun
+        figures[f"facts from Kafka rebuilt into Redis per second, {who}"] = _REBUILT / took
+    return figures
+
+
+def _memories(count: int, partitions: int) -> list[list[CommandRecord]]:
+    """Return commands that add memories of many owners, by partition."""
+    found: list[list[CommandRecord]] = [[] for _ in range(partitions)]
+    for number in range(count):
+        target = Owner(agent=f"agent {number % 997}", invoker="i")
+        record = record_of(AddMemory(target=target, parts=(NewMemory(content=f"memory {number}"),)))
+        found[partition_of(int(record.key), partitions)].append(record)
+    return found
 
 
 def _writes(url: str) -> dict[str, float]:

@@ -53,7 +53,8 @@ _WHY = """## What is missed, and what stands in the way
   and the views: there is no cheaper way to say that it follows from its command. On several cores the
   views are folded and compared beside it, and the slots of a partition shared out; the walk is one process's.
 - **Rebuilds into Redis.** One interpreter reads, decodes, plans and packs nine fields and five places a fact, while
-  Redis writes those of the batch before. After a loss, each projector fills its own partitions, on a core of its own.
+  Redis writes those of the batch before; a consumer of Kafka costs as much again. `projections rebuild` fills
+  partitions side by side, and after a loss each projector its own: on a core each, until Redis has no more of its own.
 """
 _LOOP = "bare transactional loop, commands per second"
 _WIDTH, _NAMES, _ROW, _TOP, _DECADE = 900, 470, 18, 50, 130

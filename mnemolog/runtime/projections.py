@@ -104,18 +104,18 @@ async def _redis_rebuild(settings: Settings, bar: Bar, jobs: int, *, accept: boo
 async def _side_by_side(settings: Settings, jobs: int, told: Told, version: str) -> None:
     """Fill the partitions of a version in so many processes."""
     with processes(jobs, told) as several:
-        async for _ in several.run(_filled, [(settings, version, number) for number in range(settings.partitions)]):
+        async for _ in several.run(filled, [(settings, version, number) for number in range(settings.partitions)]):
             pass
 
 
-def _filled(settings: Settings, version: str, partition: int, told: Told) -> None:
-    """Fill one partition, in a process of its own."""
+def filled(settings: Settings, version: str, partition: int, told: Told) -> None:
+    """Fill one partition of a version in Redis, in a process of its own."""
     from mnemolog.runtime.kafka import cluster, deployment, prepare_client, redis
     from projections.rebuild import fill
     from projections.store_redis import RedisStore
     from workers.log_kafka import KafkaLog
 
-    async def filled() -> None:
+    async def fill_it() -> None:
         log, views = KafkaLog(cluster(settings)), RedisStore(redis(settings), app=deployment(settings), version=version)
         try:
             await log.start()
@@ -125,7 +125,7 @@ def _filled(settings: Settings, version: str, partition: int, told: Told) -> Non
             await log.close()
 
     prepare_client()
-    asyncio.run(filled())
+    asyncio.run(fill_it())
 
 
 async def _folder_status(settings: Settings, *, as_json: bool) -> int:
