@@ -77,16 +77,15 @@ async def _redis_rebuild(settings: Settings, bar: Bar, jobs: int, *, accept: boo
     wire = Wire(client)
     try:
         await log.start()
-        facts = sum([await log.end(partition) for partition in range(settings.partitions)])
+        records = sum([await log.end(partition) for partition in range(settings.partitions)])
+        shared = jobs > 1 and records >= SIDE_BY_SIDE_FROM
         rebuild = Rebuild(
             log,
             RedisVersions(wire, app),
             lambda version: RedisStore(client, app=app, version=version),
             settings.partitions,
             bar.tell,
-            filling=partial(_side_by_side, settings, jobs, bar.tell)
-            if jobs > 1 and facts >= SIDE_BY_SIDE_FROM
-            else None,
+            filling=partial(_side_by_side, settings, jobs, bar.tell) if shared else None,
         )
         done = await rebuild.run(accept=accept)
     finally:
