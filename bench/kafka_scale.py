@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -50,7 +50,8 @@ from workers.sequencing import BATCH, Sequencing
 from workers.snapshot_memory import MemorySnapshot
 from workers.snapshot_sqlite import SqliteSnapshot
 
-_COMMANDS = 12_000
+_COMMANDS = 24_000
+_LOOK = 0.1
 _REBUILT = 48_000
 _PER_SECOND = 100
 _EARLY, _WARM, _WRITES = 600, 12_000, 1_800
@@ -92,12 +93,10 @@ def main() -> None:
 
 
 async def _spread(cluster: Cluster, redis: RedisServer, folder: Path) -> float:
-    """Put commands into every partition, then start a sequencer for each, and time the outcomes."""
+    """Start a sequencer for each partition, then put commands into every one, and time all outcomes."""
     log = KafkaLog(cluster)
     await log.start()
-    for partition, records in enumerate(_memories(_COMMANDS, cluster.partitions)):
-        for first in range(0, len(records), BATCH):
-            await log.append(partition, records[first : first + BATCH])
+    commands = _memories(_COMMANDS, cluster.partitions)
     settings = {
         "MNEMOLOG_KAFKA": cluster.servers,
         "MNEMOLOG_PARTITIONS": str(cluster.partitions),
@@ -105,15 +104,18 @@ async def _spread(cluster: Cluster, redis: RedisServer, folder: Path) -> float:
         "MNEMOLOG_REDIS": redis.url,
     }
     nodes = [Node("sequencer", folder / f"{n}", settings) for n in range(cluster.partitions)]
-    begun = 0.0
     for node in nodes:
         node.start()
+    _shared_out(nodes)
+    begun = time.perf_counter()
+    for partition, records in enumerate(commands):
+        for first in range(0, len(records), BATCH):
+            await log.append(partition, records[first : first + BATCH])
     ats, heard = [0] * cluster.partitions, 0
     while heard < _COMMANDS:
         for partition in range(cluster.partitions):
             outcomes = await log.outcomes(partition, ats[partition], 5_000)
             if outcomes:
-                begun = begun or time.perf_counter()
                 ats[partition] = outcomes[-1][0] + 1
                 heard += len(outcomes)
     took = time.perf_counter() - begun
@@ -121,6 +123,12 @@ async def _spread(cluster: Cluster, redis: RedisServer, folder: Path) -> float:
         node.stop()
     await log.close()
     return _COMMANDS / took
+
+
+def _shared_out(nodes: Sequence[Node]) -> None:
+    """Wait until each has a partition: what a group takes to share them out is not what is measured."""
+    while not all(len(node.partitions() or ()) == 1 for node in nodes):
+        time.sleep(_LOOK)
 
 
 async def _rebuilt(cluster: Cluster, redis: RedisServer) -> dict[str, float]:
