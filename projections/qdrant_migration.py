@@ -15,9 +15,10 @@ from typing import NamedTuple
 
 from qdrant_client import AsyncQdrantClient
 
+from mnemolog.domain.audits import Told, silent
 from mnemolog.domain.ports import Embedder, Log, Store
 from projections.qdrant_wire import Collection, count_from_now, counting, prepare
-from projections.reindexing import Compared, Index, Reindexing, Told
+from projections.reindexing import Compared, Index, Reindexing
 from projections.vectors_qdrant import QdrantVectors
 
 
@@ -47,7 +48,7 @@ class Migration:
         old: Model | None,
         new: Model,
         partitions: int,
-        told: Told = lambda _what, _done, _whole: None,
+        told: Told = silent,
         *,
         seed: int = 0,
     ) -> None:

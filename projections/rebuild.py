@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from mnemolog.domain.audits import Told, silent
 from mnemolog.domain.codec import decode_fact
 from mnemolog.domain.errors import Unavailable
 from mnemolog.domain.ops import Put, Rank
@@ -57,8 +58,6 @@ class Versions(Protocol):
 _Side = tuple[Store, Projector]
 _Ask = Callable[[Store], Awaitable[object]]
 
-Told = Callable[[str, int, int], None]
-"""(what is going on, how far, of how much or 0 where nobody knows): for a progress bar."""
 Filling = Callable[[str], Awaitable[None]]
 """(version): fills all its partitions elsewhere, each as `fill` does."""
 
@@ -76,10 +75,7 @@ class Rebuilt:
 async def fill(log: Log, store: Store, partition: int, told: Told) -> None:
     """Fill a partition up to the end that the log has now."""
     projector, end = Projector(log, store, partition), await log.end(partition)
-    while await projector.step():
-        told(f"fill partition {partition}", projector.checkpoint.offset, end)
-        if projector.checkpoint.offset >= end:
-            break
+    await _up_to(end, projector, lambda: told(f"fill partition {partition}", projector.checkpoint.offset, end))
 
 
 class Rebuild:
@@ -91,7 +87,7 @@ class Rebuild:
         versions: Versions,
         store: Callable[[str], Store],
         partitions: int,
-        told: Told = lambda _what, _done, _whole: None,
+        told: Told = silent,
         *,
         filling: Filling | None = None,
         seed: int = 0,
@@ -210,9 +206,11 @@ async def _index(partition: int, name: str, store: Store) -> object:
     return await store.count(partition, name), ends
 
 
-async def _up_to(end: int, projector: Projector) -> None:
-    while await projector.step() and projector.checkpoint.offset < end:
-        pass
+async def _up_to(end: int, projector: Projector, stepped: Callable[[], None] = lambda: None) -> None:
+    while await projector.step():
+        stepped()
+        if projector.checkpoint.offset >= end:
+            return
 
 
 async def _until(moved: Callable[[], Awaitable[bool]], end: Callable[[], Awaitable[int]], projector: Projector) -> None:

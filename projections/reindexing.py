@@ -7,10 +7,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from mnemolog.domain.audits import Told
 from mnemolog.domain.codec import decode_fact
 from mnemolog.domain.memory import MemoryAdded
 from mnemolog.domain.ports import Embedder, Hit, Log, Scope, Store, Vectors
@@ -23,9 +24,6 @@ _SAMPLES = 25
 _NEIGHBOURS = 25
 _TOP = 10
 _SAME = 0.99
-
-Told = Callable[[str, int, int], None]
-"""(what is going on, how far, of how much): for a progress bar."""
 
 
 class Index(NamedTuple):

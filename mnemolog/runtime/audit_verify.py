@@ -30,12 +30,12 @@ from mnemolog.domain.audits import Told
 from mnemolog.domain.errors import Corrupt, Unavailable
 from mnemolog.domain.rules import Rules
 from mnemolog.domain.stored import StoredViews
+from mnemolog.runtime import parallel
 from mnemolog.runtime.audited import audited, existing
 from mnemolog.runtime.bar import Bar
 from mnemolog.runtime.config import BadConfiguration, Settings
 from mnemolog.runtime.former_rules import former_rules
 from mnemolog.runtime.loading import load_embedder
-from mnemolog.runtime.parallel import Processes, processes
 from projections.projector import project
 from workers.snapshot_sqlite import SqliteSnapshot
 from workers.state import State
@@ -43,9 +43,6 @@ from workers.state import State
 if TYPE_CHECKING:
     from projections.dump_edge import EdgeDump
     from projections.dump_qdrant import QdrantDump
-
-APART_FROM = 20_000
-"""Records of a partition from which on it is derived in processes of their own: these take a second to start."""
 
 
 async def verify(settings: Settings, options: argparse.Namespace) -> int:
@@ -63,7 +60,7 @@ async def verify(settings: Settings, options: argparse.Namespace) -> int:
 
     with Bar() as bar:
         if jobs > 1 and len(left) > 1:
-            with processes(min(jobs, len(left)), bar.tell) as several:
+            with parallel.processes(min(jobs, len(left)), bar.tell) as several:
                 async for one in several.run(_whole, [(settings, partition, heads) for partition in left]):
                     done(*one)
         else:
@@ -103,7 +100,7 @@ async def _one(
     settings: Settings, partition: int, heads: Sequence[Head], told: Told, jobs: int = 1
 ) -> tuple[Verified, Memories]:
     async with audited(settings) as here, stored_views(settings) as views:
-        large = jobs > 1 and await here.log.end(partition) >= APART_FROM
+        large = jobs > 1 and await here.log.end(partition) >= parallel.SHARED_FROM
         with shared(settings, here.partitions, jobs, told) if large else nullcontext() as apart:
             check = replace(_check(settings, here.partitions, told), views=views, heads=heads, apart=apart)
             result, folded = await verified(here.log, partition, check)
@@ -151,7 +148,7 @@ async def stored_views(settings: Settings) -> AsyncIterator[StoredViews]:
 @contextmanager
 def shared(settings: Settings, partitions: int, jobs: int, told: Told) -> Iterator[Apart]:
     """Give what works through a partition in so many processes, which are started at once."""
-    with processes(jobs, told) as several:
+    with parallel.processes(jobs, told) as several:
         yield _Shared(settings, partitions, jobs, several)
 
 
@@ -162,7 +159,7 @@ class _Shared:
     settings: Settings
     partitions: int
     jobs: int
-    several: Processes
+    several: parallel.Processes
 
     async def walked(self, partition: int, heads: Sequence[Head]) -> tuple[Verified, Walked]:
         """Walk a partition."""

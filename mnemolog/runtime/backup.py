@@ -16,7 +16,6 @@ import shutil
 import sqlite3
 import sys
 import tarfile
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -25,6 +24,7 @@ from typing import Self
 
 from mnemolog.audit.erasures import write
 from mnemolog.audit.manifests import manifest_text, parsed_manifest
+from mnemolog.domain.audits import Told
 from mnemolog.domain.errors import Corrupt, Unavailable
 from mnemolog.domain.times import to_text
 from mnemolog.runtime.audited import existing
@@ -38,7 +38,6 @@ DATABASE, ERASURES, MANIFEST = "mnemolog.db", "erasures.jsonl", "manifest.json"
 TAR = ".tar"
 _PAGES = 2_000
 _BLOCK = 1 << 20
-Told = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,12 @@ import argparse
 import secrets
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from mnemolog.audit.erasures import Erasures, read, write
 from mnemolog.audit.returned import Returned, Thing, returned
 from mnemolog.domain.access import ClientTarget, KeyTarget, RevokeClient, RevokeKey, RevokeToken, TokenTarget
+from mnemolog.domain.audits import Told
 from mnemolog.domain.codec import Envelope
 from mnemolog.domain.erasure import Erase, EraseRange, EraseTarget, ThingTarget
 from mnemolog.domain.errors import Unavailable
@@ -62,7 +63,7 @@ async def apply(
     here: Audited,
     held: Operator,
     erasures: Erasures,
-    told: Callable[[str, int, int], None],
+    told: Told,
     *,
     force: bool = False,
 ) -> int:
@@ -104,7 +105,7 @@ def _erased(found: Returned) -> set[Thing]:
     return {thing for thing in found.things if thing.how == "erased"}
 
 
-async def _propose(held: Operator, things: Sequence[Thing], told: Callable[[str, int, int], None]) -> None:
+async def _propose(held: Operator, things: Sequence[Thing], told: Told) -> None:
     for first in range(0, len(things), _BATCH):
         some = things[first : first + _BATCH]
         await held.propose([envelope for thing in some for envelope in _proposals(thing)])

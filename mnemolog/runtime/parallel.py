@@ -16,6 +16,8 @@ from mnemolog.domain.audits import Told
 from mnemolog.domain.errors import Unavailable
 from mnemolog.runtime import interpreter
 
+SHARED_FROM = 20_000
+"""Records from which on their work is shared out: processes take a second to start."""
 _POLL = 0.1
 T = TypeVar("T")
 

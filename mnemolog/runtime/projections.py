@@ -18,12 +18,9 @@ from typing import TypedDict
 
 from mnemolog.domain.audits import Told
 from mnemolog.domain.ports import Log, Store
+from mnemolog.runtime import parallel
 from mnemolog.runtime.bar import Bar
 from mnemolog.runtime.config import Settings
-from mnemolog.runtime.parallel import processes
-
-SIDE_BY_SIDE_FROM = 20_000
-"""Records from which on partitions are filled in processes of their own: these take a second to start."""
 
 
 class Standing(TypedDict):
@@ -78,7 +75,7 @@ async def _redis_rebuild(settings: Settings, bar: Bar, jobs: int, *, accept: boo
     try:
         await log.start()
         records = sum([await log.end(partition) for partition in range(settings.partitions)])
-        shared = jobs > 1 and records >= SIDE_BY_SIDE_FROM
+        shared = jobs > 1 and records >= parallel.SHARED_FROM
         rebuild = Rebuild(
             log,
             RedisVersions(wire, app),
@@ -102,7 +99,7 @@ async def _redis_rebuild(settings: Settings, bar: Bar, jobs: int, *, accept: boo
 
 async def _side_by_side(settings: Settings, jobs: int, told: Told, version: str) -> None:
     """Fill the partitions of a version in so many processes."""
-    with processes(jobs, told) as several:
+    with parallel.processes(jobs, told) as several:
         async for _ in several.run(filled, [(settings, version, number) for number in range(settings.partitions)]):
             pass
 

@@ -20,10 +20,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from mnemolog.audit.erasures import Erasures, read
+from mnemolog.domain.audits import Told
 from mnemolog.domain.errors import Malformed, Unavailable
 from mnemolog.domain.times import from_text
 from mnemolog.runtime.audited import audited
-from mnemolog.runtime.backup import DATABASE, MANIFEST, TAR, Manifest, Told, digest_of
+from mnemolog.runtime.backup import DATABASE, MANIFEST, TAR, Manifest, digest_of
 from mnemolog.runtime.bar import Bar
 from mnemolog.runtime.config import Settings
 from mnemolog.runtime.erasures import apply

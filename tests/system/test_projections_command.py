@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mnemolog.runtime import projections
+from mnemolog.runtime import parallel
 from mnemolog.runtime.cli import main
 from mnemolog.runtime.folder import Folder, SequencingLock
 from projections.redis_wire import Wire, connect
@@ -74,7 +74,7 @@ def test_views_in_redis_are_rebuilt_beside_the_live_ones(
     assert "version 2 is live" in printed
     assert told("projections", "status")["live"] == "2"
     assert {one["id"] for one in told("clients", "list")} == names
-    monkeypatch.setattr(projections, "SIDE_BY_SIDE_FROM", 1)
+    monkeypatch.setattr(parallel, "SHARED_FROM", 1)
     asyncio.run(_change_rows(deployment))
     code, printed = run("projections", "rebuild", "--jobs", "2")
     assert code == 1

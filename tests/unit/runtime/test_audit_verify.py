@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import qdrant_edge as engine
 
-from mnemolog.runtime import audit_verify, parallel
+from mnemolog.runtime import parallel
 from mnemolog.runtime.config import Settings
 from mnemolog.runtime.folder import Folder
 from mnemolog.runtime.indexing import load_vectors
@@ -86,7 +86,7 @@ def test_a_large_partition_is_decided_in_several_processes(
     run: Run, data: Path, memories: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each with a share of its slots: the same is said as by one alone, of a sound folder and of a changed one."""
-    monkeypatch.setattr(audit_verify, "APART_FROM", 1)
+    monkeypatch.setattr(parallel, "SHARED_FROM", 1)
 
     def said(jobs: str) -> tuple[int, str]:
         verdict = run("audit", "verify", "--json", "--jobs", jobs)
@@ -108,7 +108,7 @@ def test_of_a_log_that_differs_that_is_all_that_is_said(
 ) -> None:
     """Nothing else can be compared with such a log, and no vector or row is called wrong for its sake."""
     monkeypatch.setenv("MNEMOLOG_MODEL", "hashing")
-    monkeypatch.setattr(audit_verify, "APART_FROM", 1)
+    monkeypatch.setattr(parallel, "SHARED_FROM", 1)
     index(data)
     database = sqlite3.connect(data / "mnemolog.db")
     forged = "UPDATE facts SET value = CAST(replace(CAST(value AS TEXT), 'changed', 'forged') AS BLOB) WHERE key = ?"
@@ -126,7 +126,7 @@ def test_a_process_that_is_killed_is_a_clear_error(
     run: Run, data: Path, memories: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As one that takes more memory than there is would be: nothing is said of the log, and what to do is."""
-    monkeypatch.setattr(audit_verify, "APART_FROM", 1)
+    monkeypatch.setattr(parallel, "SHARED_FROM", 1)
     monkeypatch.setattr(parallel, "begin", os.abort)
     said = run("audit", "verify", "--jobs", "2")
     assert (said.code, said.out) == (1, "")
