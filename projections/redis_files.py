@@ -98,7 +98,8 @@ class RedisFiles:
         (drops,) = await self._wire.ask(("HGET", self._mark, "drops"))
         begun = self._clock()
         try:
-            await asyncio.wait_for(self._rewrite(), _PATIENCE)
+            async with asyncio.timeout(_PATIENCE):
+                await self._rewrite()
         except (Unavailable, TimeoutError) as error:
             self._suffer(error)
             return False

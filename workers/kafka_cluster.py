@@ -70,6 +70,18 @@ class Cluster:
 
 
 async def let_go(act: Callable[[], Awaitable[object]]) -> None:
-    """Close or abort something that may be broken already: a few seconds, whatever it raises."""
+    """Close or abort something that may be broken already: a few seconds, whatever it raises.
+
+    It has a task of its own: while they close, the clients swallow a cancellation, and one of the caller's must reach
+    the caller, or a worker that is told to end works on.
+    """
+    closing = asyncio.create_task(_quietly(act))
+    try:
+        await asyncio.wait([closing], timeout=_PATIENCE)
+    finally:
+        closing.cancel()
+
+
+async def _quietly(act: Callable[[], Awaitable[object]]) -> None:
     with contextlib.suppress(Exception):
-        await asyncio.wait_for(act(), _PATIENCE)
+        await act()

@@ -67,7 +67,8 @@ class Agent:
             told(kind, time.perf_counter() - begun, wrong)
             rest = self._dice.expovariate(1 / pause) - (time.perf_counter() - begun)
             try:
-                await asyncio.wait_for(stopping.wait(), max(0.0, rest))
+                async with asyncio.timeout(max(0.0, rest)):
+                    await stopping.wait()
             except TimeoutError:
                 continue
 

@@ -83,7 +83,8 @@ class Worker:
                 except Unavailable as error:
                     _log.warning("heads wait: %s", error)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), self._settings.audit_every)
+                    async with asyncio.timeout(self._settings.audit_every):
+                        await self._stopping.wait()
 
     async def stop(self) -> None:
         """Sign no more."""

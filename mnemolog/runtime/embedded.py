@@ -142,7 +142,8 @@ class Embedded:
         """Publish a command and return its outcome once reads show it."""
         waiting = self._put(envelope, placed=False)
         try:
-            return await asyncio.wait_for(waiting.outcome, self._write_wait)
+            async with asyncio.timeout(self._write_wait):
+                return await waiting.outcome
         except TimeoutError:
             message = "the command was not answered in time; it may still be accepted, and sending it again is safe"
             raise Unavailable(message) from None

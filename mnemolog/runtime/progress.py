@@ -41,7 +41,8 @@ class Progress:
             future = loop.create_future()
             self._waiters.append((target, loop, future))
         try:
-            await asyncio.wait_for(future, seconds)
+            async with asyncio.timeout(seconds):
+                await future
         except TimeoutError:
             return False
         finally:

@@ -83,7 +83,8 @@ class Flushing:
         async with self._opened() as usage:
             while not self._stopping.is_set():
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), self._pause)
+                    async with asyncio.timeout(self._pause):
+                        await self._stopping.wait()
                 with self._recorder.writing:
                     await self._flush(usage, _PATIENCE if self._stopping.is_set() else None)
 

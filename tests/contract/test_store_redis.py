@@ -128,7 +128,8 @@ async def _watching(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWrite
 
 async def _heard(reader: asyncio.StreamReader, last: str) -> Any:
     while True:
-        line = (await asyncio.wait_for(reader.readline(), 10)).decode()
+        async with asyncio.timeout(10):
+            line = (await reader.readline()).decode()
         words = [word.strip('"') for word in line.rstrip().split('" "')]
         words[0] = words[0].rpartition('"')[2]
         if last in words:

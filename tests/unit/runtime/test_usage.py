@@ -277,7 +277,8 @@ def test_a_usage_log_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.Mon
         recorder.used("acme", "client/a", "read", ANN, 1)
         running = asyncio.create_task(flushing.run())
         await flushing.stop()
-        await asyncio.wait_for(running, 30)
+        async with asyncio.timeout(30):
+            await running
 
     asyncio.run(story())
     assert len(recorder.take()) == 1

@@ -47,7 +47,8 @@ def played(story: Callable[[Watched, Visible], Coroutine[Any, Any, None]]) -> Wa
     async def play() -> Watched:
         store = Watched()
         visible = Visible(store)
-        await asyncio.wait_for(story(store, visible), _PATIENCE)
+        async with asyncio.timeout(_PATIENCE):
+            await story(store, visible)
         await visible.stop()
         return store
 
