@@ -17,6 +17,11 @@ class Sharing:
         self._writers = 0  # inside or waiting
         self._writing = False
 
+    @property
+    def busy(self) -> bool:
+        """Whether somebody writes or waits to write, so that a reader may have to wait."""
+        return self._writers > 0
+
     @contextmanager
     def reading(self) -> Iterator[None]:
         """Read, beside others who read."""

@@ -13,6 +13,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
@@ -137,7 +138,8 @@ class SqliteStore:
                 return list(found)
             return list(islice((entry for entry in found if fits(entry[2], matches)), skip, end))
 
-        return await self._answer(read, at_once=not matches and end is not None and end <= _FEW)
+        few = (end is not None and end <= _FEW) or self._read(partial(_size, index)) <= _FEW
+        return await self._answer(read, at_once=few and not matches)
 
     async def count(self, partition: int, index: str, matches: Sequence[Match] = ()) -> int:
         """Return how many rows an index holds."""
@@ -146,8 +148,7 @@ class SqliteStore:
 
         def read(database: sqlite3.Connection) -> int:
             if not matches:
-                row = database.execute("SELECT size FROM view_indexes WHERE name = ?", (index,)).fetchone()
-                return int(row[0]) if row else 0
+                return _size(index, database)
             sql = (
                 "SELECT r.fields FROM view_places p CROSS JOIN view_rows r ON r.id = p.row"  # noqa: S608 -- ours
                 f' WHERE p."index" = (SELECT id FROM view_indexes WHERE name = ?){where}'
@@ -203,6 +204,11 @@ def _where(matches: Sequence[Match]) -> tuple[str, list[str]]:
 def _meta_in(database: sqlite3.Connection, name: str) -> str | None:
     row = database.execute("SELECT value FROM view_meta WHERE name = ?", (name,)).fetchone()
     return row[0] if row else None
+
+
+def _size(index: str, database: sqlite3.Connection) -> int:
+    row = database.execute("SELECT size FROM view_indexes WHERE name = ?", (index,)).fetchone()
+    return int(row[0]) if row else 0
 
 
 def _checkpoint_in(database: sqlite3.Connection) -> Checkpoint | None:

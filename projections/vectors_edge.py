@@ -7,7 +7,8 @@ refilled from the log, so whatever cannot be read is thrown away and never repai
 2. The checkpoint of a partition is a reserved point, the last of its batch in one record of the engine's write-ahead
    log, which outlives the process: after `kill -9` no checkpoint is ahead of its points.
 3. A folder belongs to one model and dimension, and is refused to any other.
-4. A search is exact and sees whole batches: every point of the scope is scored, no approximate index is asked.
+4. A search is exact and sees whole batches: every point of the scope is scored, but those that a sieve rules out for
+   certain (ADR 0020); no approximate index is asked.
 5. A removed id is remembered for an hour, among the newest 100,000, to stop a late upsert; not longer, as upserts
    that are replayed after a restart come with their removal behind them.
 6. Each checkpoint says how many points there are by then: a folder that holds another number is damaged.
@@ -22,7 +23,7 @@ import threading
 import time
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import qdrant_edge as engine
 
@@ -42,6 +43,7 @@ from projections.edge_folder import (
 )
 from projections.edge_scrub import Soil, push_out
 from projections.edge_sharing import Sharing
+from projections.edge_sieves import WORTH, Sieves
 from projections.vectors_memory import checked, similarity_of
 from projections.vectors_points import (
     OFFSET,
@@ -61,7 +63,11 @@ from projections.vectors_points import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from mnemolog.domain.ports import Point, Scope
+    from projections.sieve import Sieve
 
 _GONE_SECONDS = 3600.0
 _GONE_IDS = 100_000
@@ -69,7 +75,11 @@ _SCRUB_SECONDS = 10.0
 # The write-ahead log shrinks only at a flush, which takes about 30 ms for as many points as this.
 _FLUSH_EVERY = 2_000
 _QUICK = 2_000
-"""Points that are searched within half a millisecond, so that no thread is worth its while."""
+"""Points that are searched within half a millisecond: a hop to another thread takes as long."""
+_SIEVED = 8
+"""Vectors that a sieve scans in the time that the engine takes for one."""
+_ID = 16
+"""Vectors that the engine scans in the time that it takes to look one id up (measured: 12)."""
 
 
 class EdgeVectors:
@@ -96,6 +106,7 @@ class EdgeVectors:
         # Two locks, so that no search waits while an old vector is looked up or a flush waits for the disk.
         self._writing = threading.Lock()
         self._state = Sharing()
+        self._sieves = Sieves(shard, dimension, self._state.reading)
 
     @classmethod
     def open(cls, path: str | Path, *, model: str, dimension: int) -> Self:
@@ -154,9 +165,11 @@ class EdgeVectors:
             with self._state:
                 try:
                     self._upsert([*fresh.values(), *blanks, engine.Point(reserved(partition), blank, mark)])
+                    self._sieves.heard({key: (owner(latest[key][0].scope), latest[key][1]) for key in fresh}, removed)
                     if doomed:
                         self._shard.update(engine.UpdateOperation.delete_points(list(doomed)))
                 except BaseException:
+                    self._sieves.forget()
                     holds = holds._replace(points=points_in(self._shard))
                     raise
                 finally:
@@ -197,25 +210,45 @@ class EdgeVectors:
            that are as similar. Cosines below 0 are all equal.
         3. Sort by similarity and id, and cut.
         """
-        query = checked(vector, self._dimension).tolist()
+        query = checked(vector, self._dimension)
         if top < 1:
             return []
-        if self._holds.points < _QUICK:
-            return self._search(scope, query, top)
-        return await asyncio.to_thread(self._search, scope, query, top)
+        whose = owner(scope)
+        if self._quick(whose):
+            return self._search(whose, query, top)
+        return await asyncio.to_thread(self._search, whose, query, top)
 
-    def _search(self, scope: Scope, query: list[float], top: int) -> list[Hit]:
-        mine = _filter(scope)
+    def _quick(self, whose: str) -> bool:
+        """Tell whether a search of an owner takes so little time that no thread is worth its while."""
+        sieve = self._sieve(whose)
+        scanned = self._holds.points if sieve is None else len(sieve) // _SIEVED
+        return scanned < _QUICK and not self._state.busy
+
+    def _sieve(self, whose: str) -> Sieve | None:
+        return self._sieves.of(whose) if self._holds.points >= WORTH else None
+
+    def _search(self, whose: str, query: NDArray[np.float32], top: int) -> list[Hit]:
+        mine = _filter(whose)
         with self._state.reading():
-            hits = self._nearest(query, mine, top + 1)
+            hits = self._nearest(query, self._sifted(whose, query, top + 1) or mine, top + 1)
             if cut_through_equals(hits, top):
                 members = self._shard.count(engine.CountRequest(filter=mine))
                 hits = self._nearest(query, mine, members, just_below(hits[top]))
         return ranked(hits, top)
 
-    def _nearest(self, query: list[float], mine: engine.Filter, limit: int, above: float | None = None) -> list[Hit]:
+    def _sifted(self, whose: str, query: NDArray[np.float32], wanted: int) -> engine.Filter | None:
+        """Return a condition that is true of all who can be among the nearest; None if that is not worth asking."""
+        sieve = self._sieve(whose)
+        if sieve is None:
+            return None
+        some = sieve.candidates(query, wanted)
+        return _filter(whose, some) if len(some) * _ID <= len(sieve) else None
+
+    def _nearest(
+        self, query: NDArray[np.float32], mine: engine.Filter, limit: int, above: float | None = None
+    ) -> list[Hit]:
         request = engine.SearchRequest(
-            query=engine.Query.Nearest(query),
+            query=engine.Query.Nearest(query.tolist()),
             limit=limit,
             filter=mine,
             params=engine.SearchParams(exact=True),
@@ -234,6 +267,7 @@ class EdgeVectors:
 
     async def close(self) -> None:
         """Write everything to disk and let go of the folder. A second time does nothing."""
+        self._sieves.close()
         with self._writing, self._state:
             if not self._closed:
                 self._closed = True
@@ -263,6 +297,9 @@ class _Gone:
             del self._since[oldest]
 
 
-def _filter(scope: Scope) -> engine.Filter:
+def _filter(whose: str, some: Iterable[uuid.UUID] | None = None) -> engine.Filter:
     # The owner's digest names the tenant as well; each condition costs a search a fifth of its time.
-    return engine.Filter(must=[engine.FieldCondition(OWNER, match=engine.MatchValue(owner(scope)))])
+    conditions: list[Any] = [engine.FieldCondition(OWNER, match=engine.MatchValue(whose))]
+    if some is not None:
+        conditions.append(engine.HasIdCondition(set(some)))
+    return engine.Filter(must=conditions)

@@ -25,7 +25,7 @@ from mnemolog.domain.ports import Hit, Point, Scope
 from projections.vectors_edge import EdgeVectors
 from projections.vectors_memory import MemoryVectors
 from projections.vectors_points import ModelMismatchError
-from tests import qdrants
+from tests import qdrants, sieving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -40,8 +40,8 @@ SCOPE = Scope("acme", "planner", "ada")
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(params=["memory", "edge", "qdrant-local", "qdrant-server"])
-def vectors(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Vectors]:
+@pytest.fixture(params=["memory", "edge", "edge-sieved", "qdrant-local", "qdrant-server"])
+def vectors(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Vectors]:
     """Give an empty index of each adapter."""
     made: Vectors
     match request.param:
@@ -49,6 +49,8 @@ def vectors(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Vectors]
             made = MemoryVectors(DIMENSION)
         case "edge":
             made = reopened(tmp_path)
+        case "edge-sieved":
+            made = sieving.vectors(tmp_path, MODEL, DIMENSION, monkeypatch)
         case _:
             made = qdrants.vectors(request.param.removeprefix("qdrant-"), MODEL, DIMENSION)
     yield made
