@@ -127,19 +127,22 @@ class SqliteStore:
             f' WHERE p."index" = (SELECT id FROM view_indexes WHERE name = ?){where}'
             f" ORDER BY p.score {order}, p.key {order} LIMIT ? OFFSET ?"
         )
-        cut = (_MAX, 0) if matches else (_MAX if limit is None else min(limit, _MAX), skip)
 
-        def read(database: sqlite3.Connection) -> Sequence[tuple[int, str, Row]]:
-            found = (
-                (score, key, canonical.reread(text))
-                for score, key, text in database.execute(sql, (index, *traces, *cut))
-            )
-            if not matches:
-                return list(found)
+        def read(limit: int, skip: int, database: sqlite3.Connection) -> Sequence[tuple[int, str, Row]]:
+            rows = database.execute(sql, (index, *traces, limit, skip))
+            return [(score, key, canonical.reread(text)) for score, key, text in rows]
+
+        def sift(database: sqlite3.Connection) -> Sequence[tuple[int, str, Row]]:
+            rows = database.execute(sql, (index, *traces, _MAX, 0))
+            found = ((score, key, canonical.reread(text)) for score, key, text in rows)
             return list(islice((entry for entry in found if fits(entry[2], matches)), skip, end))
 
-        few = (end is not None and end <= _FEW) or self._read(partial(_size, index)) <= _FEW
-        return await self._answer(read, at_once=few and not matches)
+        if matches:
+            return await self._answer(sift, at_once=False)
+        if limit is None and not skip and len(all_of_it := self._read(partial(read, _FEW + 1, 0))) <= _FEW:
+            return all_of_it
+        limit = _MAX if limit is None else min(limit, _MAX)
+        return await self._answer(partial(read, limit, skip), at_once=end is not None and end <= _FEW)
 
     async def count(self, partition: int, index: str, matches: Sequence[Match] = ()) -> int:
         """Return how many rows an index holds."""
@@ -148,7 +151,8 @@ class SqliteStore:
 
         def read(database: sqlite3.Connection) -> int:
             if not matches:
-                return _size(index, database)
+                row = database.execute("SELECT size FROM view_indexes WHERE name = ?", (index,)).fetchone()
+                return int(row[0]) if row else 0
             sql = (
                 "SELECT r.fields FROM view_places p CROSS JOIN view_rows r ON r.id = p.row"  # noqa: S608 -- ours
                 f' WHERE p."index" = (SELECT id FROM view_indexes WHERE name = ?){where}'
@@ -204,11 +208,6 @@ def _where(matches: Sequence[Match]) -> tuple[str, list[str]]:
 def _meta_in(database: sqlite3.Connection, name: str) -> str | None:
     row = database.execute("SELECT value FROM view_meta WHERE name = ?", (name,)).fetchone()
     return row[0] if row else None
-
-
-def _size(index: str, database: sqlite3.Connection) -> int:
-    row = database.execute("SELECT size FROM view_indexes WHERE name = ?", (index,)).fetchone()
-    return int(row[0]) if row else 0
 
 
 def _checkpoint_in(database: sqlite3.Connection) -> Checkpoint | None:
