@@ -5,12 +5,16 @@ web page stay off: each of them was measured to lose or double records, or to sa
 
 1. Whatever has `run` and `stop` is hosted as a service; all of them start and stop together.
 2. A service that raises ends the process with 1; SIGTERM and SIGINT stop the services and end it with 0.
+3. A service that does not let itself be stopped is left behind: the process ends with 1 all the same, soon enough for
+   who supervises it. One that neither works nor ends would be taken for a worker for ever.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +24,8 @@ from faust.app.base import BootStrategy
 from mode import Service
 
 _log = logging.getLogger(__name__)
+_PATIENCE = 45.0
+"""Seconds that ending may take: those who supervise workers give them 60 (`deploy`)."""
 
 
 class Hosted(Protocol):
@@ -56,13 +62,35 @@ class _Worker(faust.Worker):
         """Leave asyncio as it is."""
 
 
+class _Ending:
+    """Ends the process if it does not end by itself in time."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        self._loop = loop
+        self._seconds = seconds
+        self._timer = threading.Timer(seconds, self._end)
+        self._timer.daemon = True  # it holds nothing up itself
+
+    def begin(self) -> None:
+        """Count from now on, unless that has begun already."""
+        if self._timer.ident is None:
+            self._timer.start()
+
+    def _end(self) -> None:
+        for task in asyncio.all_tasks(self._loop):
+            _log.critical("this does not end: %r", task)
+        _log.critical("the process has not ended within %g s and ends now", self._seconds)
+        os._exit(1)
+
+
 class _Hosting(Service):
     """One hosted object as a supervised service."""
 
     abstract = False
 
-    def __init__(self, hosted: Hosted, **options: Any) -> None:
+    def __init__(self, hosted: Hosted, ending: _Ending, **options: Any) -> None:
         self._hosted = hosted
+        self._ending = ending
         super().__init__(**options)
 
     @Service.task
@@ -73,15 +101,22 @@ class _Hosting(Service):
             raise
         except Exception:
             _log.exception("%s has failed; the process ends", type(self._hosted).__name__)
+            self._ending.begin()
             raise
 
     async def on_stop(self) -> None:
         """Ask the hosted object to stop."""
+        self._ending.begin()
         await self._hosted.stop()
 
 
-def host(name: str, hosted: Sequence[Hosted], data: Path) -> None:
-    """Run everything hosted in this process until a signal or a failure ends it. Never returns: raises SystemExit."""
+def host(name: str, hosted: Sequence[Hosted], data: Path, patience: float = _PATIENCE) -> None:
+    """Run everything hosted in this process until a signal or a failure ends it. Never returns: raises SystemExit.
+
+    From then on it takes no longer than `patience`, in seconds.
+    """
     app = _App(name, broker="kafka://none", datadir=str(data), web_enabled=False, store="memory://", loghandlers=[])
-    worker = _Worker(app, *(_Hosting(one) for one in hosted), redirect_stdouts=False, quiet=True)
+    ending = _Ending(app.loop, patience)
+    worker = _Worker(app, *(_Hosting(one, ending) for one in hosted), redirect_stdouts=False, quiet=True)
+    worker.spinner = None  # its control characters would stand in every log
     worker.execute_from_commandline()
