@@ -41,14 +41,16 @@ class Turns:
         self._model.release()
 
 
-def packed(items: Sequence[Item], tokens: Sequence[int], most: int) -> Iterator[list[Item]]:
-    """Return the items in micro-batches of at most `most` items and about a turn's worth of tokens.
+def packed(
+    items: Sequence[Item], tokens: Sequence[int], most: int, most_tokens: int = TURN_TOKENS
+) -> Iterator[list[Item]]:
+    """Return the items in micro-batches of at most `most` items and about so many tokens, a turn's if nothing is said.
 
     They come by length, so that a micro-batch is as long as its last item and pads little.
     """
     batch: list[Item] = []
     for item, length in zip(items, tokens, strict=True):
-        if batch and (len(batch) == most or (len(batch) + 1) * length > TURN_TOKENS):
+        if batch and (len(batch) == most or (len(batch) + 1) * length > most_tokens):
             yield batch
             batch = []
         batch.append(item)

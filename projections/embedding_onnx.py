@@ -8,13 +8,17 @@ import and half a gigabyte. `projections.onnx_export` makes the folder that is r
 3. No text is cut silently: one longer than the model's window is embedded in overlapping windows of tokens, and its
    vector is the normalised mean of theirs.
 4. Equal texts are embedded once, and windows of similar length together.
-5. Any thread may call it. Calls run beside each other and share the cores, so that a query does not wait for a book.
+5. All cores work on a window that is alone. Of many windows each core takes a few at a time, which costs less than to
+   divide every product among them; so a call with no more than that leaves the other cores to others.
+6. Any thread may call it. Calls run beside each other and share the cores, so that a query does not wait for a book.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -36,6 +40,9 @@ FORMAT = 1
 CLOSE = 1e-5
 """The distance within which two vectors of length 1 are the same one, up to the order of a sum."""
 _MOST_THREADS = 8
+LOT = 16
+"""Short texts that one core embeds at a time."""
+_LOT_TOKENS = 512
 
 
 class Unusable(Exception):
@@ -78,30 +85,23 @@ class Export:
 class OnnxEmbedder:
     """Port `Embedder` on ONNX Runtime."""
 
-    def __init__(self, folder: Path, *, batch: int = 64, overlap: int = 32, threads: int | None = None) -> None:
+    def __init__(self, folder: Path, *, overlap: int = 32, threads: int | None = None) -> None:
         """Load an export. Raises Unusable if it is not whole, or does not give its original's vectors.
 
-        `batch` windows go through the model at once; `overlap` tokens are common to neighbouring windows. `threads`
-        work on one call; as many as there are cores, if nothing is said.
+        `overlap` tokens are common to neighbouring windows. `threads` work on one call; as many as there are cores, if
+        nothing is said.
         """
         said = Export.read(folder)
         self._export = said
-        self._batch = batch
+        self._threads = threads or min(_cores(), _MOST_THREADS)
         try:
-            # By name: a type checker need not read them.
-            runtime = import_module("onnxruntime")
             self._tokenizer: Any = import_module("tokenizers").Tokenizer.from_file(str(folder / TOKENIZER))
-            options = runtime.SessionOptions()
-            options.intra_op_num_threads = threads or min(_cores(), _MOST_THREADS)
-            # Threads that wait by spinning take the cores from whoever else works on them.
-            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-            options.log_severity_level = 3
-            self._session: Any = runtime.InferenceSession(
-                str(folder / GRAPH), options, providers=["CPUExecutionProvider"]
-            )
+            self._by_one = _session(folder, 1)
+            self._by_all = _session(folder, self._threads) if self._threads > 1 else self._by_one
         except Exception as error:
             message = f"the export in {folder} cannot be loaded: {error}"
             raise Unusable(message) from error
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="mnemolog-embedding")
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         if said.window is not None:
@@ -110,9 +110,10 @@ class OnnxEmbedder:
 
     def _prove(self, folder: Path) -> None:
         """Make sure that a few texts have the vectors that they had. Raises Unusable."""
+        texts, proof = list(self._export.proof), np.asarray(list(self._export.proof.values()))
         try:
-            found = np.asarray(self.embed(list(self._export.proof)))
-            apart = float(np.linalg.norm(found - np.asarray(list(self._export.proof.values())), axis=1).max())
+            found = np.asarray([self.embed(texts), [vector for text in texts for vector in self.embed([text])]])
+            apart = float(np.linalg.norm(found - proof, axis=2).max())
         except Exception as error:
             message = f"the export in {folder} cannot embed: {error}"
             raise Unusable(message) from error
@@ -150,12 +151,34 @@ class OnnxEmbedder:
         return cast("Sequence[Sequence[float]]", [vectors[text] for text in texts])
 
     def _forward(self, windows: Sequence[Any]) -> Matrix:
-        """Return the normalised vector of each window, in order."""
+        """Return the normalised vector of each window, in order.
+
+        1. Put windows of similar length into lots.
+        2. Take one after the other; of several, let other threads do so as well, as many as there are cores in all.
+        3. When none is left, wait for those who have begun, and not for those who work for another caller.
+        """
         lengths = [len(window) for window in windows]
         order = sorted(range(len(windows)), key=lengths.__getitem__)
         rows = np.empty((len(windows), self._export.dimension), dtype=np.float32)
-        for picked in packed(order, [lengths[index] for index in order], self._batch):
-            (rows[picked],) = self._session.run(None, self._padded([windows[index] for index in picked]))
+        lots = deque(packed(order, [lengths[index] for index in order], LOT, _LOT_TOKENS))
+        session = self._by_all if len(windows) == 1 else self._by_one
+
+        def work() -> None:
+            while lots:
+                try:
+                    picked = lots.pop()  # the longest: what is left at the end is short
+                except IndexError:
+                    return
+                (rows[picked],) = session.run(None, self._padded([windows[index] for index in picked]))
+
+        helpers = [self._pool.submit(work) for _ in range(min(self._threads, len(lots)) - 1)]
+        try:
+            work()
+        finally:
+            lots.clear()  # after an error nobody goes on
+        for helper in helpers:
+            if not helper.cancel():
+                helper.result()
         return rows
 
     def _padded(self, windows: Sequence[Any]) -> Mapping[str, NDArray[np.int64]]:
@@ -172,6 +195,17 @@ class OnnxEmbedder:
             for row, values in zip(made[name], fields[name], strict=True):
                 row[slice(longest - len(values), None) if self._export.left else slice(len(values))] = values
         return made
+
+
+def _session(folder: Path, threads: int) -> Any:
+    """Return the export's graph, ready to be run by so many threads."""
+    runtime = import_module("onnxruntime")  # by name: a type checker need not read it
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    # Threads that wait by spinning take the cores from whoever else works on them.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return runtime.InferenceSession(str(folder / GRAPH), options, providers=["CPUExecutionProvider"])
 
 
 def _cores() -> int:

@@ -15,6 +15,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from typing import NamedTuple
 
 from mnemolog.domain.codec import decode_fact
 from mnemolog.domain.fact import Fact
@@ -27,9 +28,22 @@ from projections import names
 _log = logging.getLogger(__name__)
 BATCH = 256
 _CHECKPOINT_EVERY = 1_000
+_FEW, _MANY = 16, 64
+"""Texts that are embedded at a time. After so many it is seen again whether others work as well."""
 
 Indexed = Callable[[Sequence[FactRecord], float], None]
 """(the records of a batch, the seconds that it took): whoever measures."""
+
+
+class Room(NamedTuple):
+    """What embedding, which takes a second and more, has to do with what else its process does.
+
+    `threads` embed where the event loop has other work meanwhile. While it is `crowded`, because others want the cores,
+    a few texts are embedded at a time, which one core does.
+    """
+
+    threads: Executor | None = None
+    crowded: Callable[[], bool] = lambda: False
 
 
 class Indexer:
@@ -42,20 +56,17 @@ class Indexer:
         vectors: Vectors,
         embedder: Embedder,
         partition: int = 0,
-        threads: Executor | None = None,
+        room: Room = Room(),  # noqa: B008 -- it never changes
         *,
         indexed: Indexed = lambda *_: None,
     ) -> None:
-        """Take where facts come from, where scopes are known, where vectors go, and whom to tell of batches.
-
-        Embedding takes a second and more; `threads` do it where the event loop has other work meanwhile.
-        """
+        """Take where facts come from, where scopes are known, where vectors go, and whom to tell of batches."""
         self._log = log
         self._store = store
         self._vectors = vectors
         self._embedder = embedder
         self._partition = partition
-        self._threads = threads
+        self._room = room
         self._indexed = indexed
         self.offset = -1
         self.failed = 0
@@ -101,9 +112,19 @@ class Indexer:
         return found
 
     async def _embedded(self, wanted: list[tuple[str, int, Scope, str]]) -> list[Point]:
-        if self._threads is None:
-            return self._embed(wanted)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._embed, wanted)
+        if self._room.threads is None:
+            return self._lots(wanted)
+        return await asyncio.get_running_loop().run_in_executor(self._room.threads, self._lots, wanted)
+
+    def _lots(self, wanted: list[tuple[str, int, Scope, str]]) -> list[Point]:
+        """Embed the longest first: texts of similar length go through a model together."""
+        rest = sorted(wanted, key=lambda one: -len(one[-1]))
+        points: list[Point] = []
+        while rest:
+            most = _FEW if self._room.crowded() else _MANY
+            points += self._embed(rest[:most])
+            rest = rest[most:]
+        return points
 
     def _embed(self, wanted: list[tuple[str, int, Scope, str]]) -> list[Point]:
         try:

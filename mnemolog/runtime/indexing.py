@@ -21,7 +21,7 @@ from mnemolog.runtime.folder import Folder
 from mnemolog.runtime.loading import Loading, serving_embedder
 from mnemolog.runtime.progress import Progress
 from mnemolog.runtime.watching import Watch
-from projections.vectors import BATCH, Indexer
+from projections.vectors import BATCH, Indexer, Room
 
 _log = logging.getLogger(__name__)
 _IDLE = 0.2
@@ -78,6 +78,7 @@ class Indexing:
         self._indexed = [Progress() for _ in range(partitions)]
         self._asked = [Progress() for _ in range(partitions)]
         self._projected = projected
+        self._seen = -1
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mnemolog-vectors")
 
@@ -117,7 +118,9 @@ class Indexing:
     async def _follow(self, log: Log, store: Store, partition: int) -> None:
         condition = self.conditions[partition]
         indexed = partial(self._watch.applied, "vectors", condition)
-        indexer = Indexer(log, store, self.loading, self.loading, partition, indexed=indexed)
+        room = Room(crowded=self._crowded)
+        made = partial(Indexer, log, store, self.loading, self.loading, partition, room, indexed=indexed)
+        indexer = made()
         failed, prepared = 0, False
         while not self._stopping.is_set():
             try:
@@ -134,7 +137,7 @@ class Indexing:
                 _log.exception("the vector index cannot be written; trying again")
                 condition.waits("the vector index cannot be written")
                 await asyncio.sleep(_RETRY)
-                indexer = Indexer(log, store, self.loading, self.loading, partition, indexed=indexed)
+                indexer = made()
                 failed = 0
                 continue
             condition.works(indexer.offset)
@@ -146,6 +149,11 @@ class Indexing:
             await self.loading.scrub()  # seldom does anything, and must also where there is always more to read
             if read < BATCH:
                 await self._more(partition, indexer.offset + 1, found=read > 0)
+
+    def _crowded(self) -> bool:
+        """Tell whether this process has taken writes since it was asked last."""
+        before, self._seen = self._seen, self._projected.at if self._projected else -1
+        return self._seen != before
 
     async def _more(self, partition: int, offset: int, *, found: bool) -> None:
         """Wait for more facts, and a little for others behind them; who searches up to `offset` waits for neither."""

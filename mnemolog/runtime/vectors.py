@@ -28,7 +28,7 @@ from mnemolog.runtime.metrics import Metrics
 from mnemolog.runtime.secured import qdrant_options
 from mnemolog.runtime.watching import Watch
 from projections.qdrant_wire import Collection, connect
-from projections.vectors import Indexer
+from projections.vectors import Indexer, Room
 from projections.vectors_qdrant import EXACT_UP_TO, QdrantVectors
 
 Work = Callable[[Condition], Awaitable[None]]
@@ -81,7 +81,7 @@ async def indexing(
         async def begun() -> Indexer:
             views.expect(partition, await log.end(partition))  # or an empty partition would count as a lost one
             indexed = partial(watch.applied, "vectors", condition)
-            return Indexer(log, views, vectors, embedder, partition, threads, indexed=indexed)
+            return Indexer(log, views, vectors, embedder, partition, Room(threads), indexed=indexed)
 
         await index(begun, views, condition, watch.metrics)
 

