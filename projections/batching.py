@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
+LOT = 16
+"""Short texts that one core embeds at a time: as cheap a text as any more of them."""
 TURN_TOKENS = 2_048
 """How many tokens go through a model at once: a fraction of a second's work."""
 
@@ -66,3 +69,8 @@ def normalised(row: Matrix) -> Matrix:
         axis[0] = 1.0
         return axis
     return (row / length).astype(np.float32)
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

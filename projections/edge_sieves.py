@@ -1,8 +1,10 @@
-"""The sieves of the owners that are searched and have many memories: made when asked for, kept while there is room.
+"""The sieves of owners that are searched often and have many memories: made when they pay, kept while there is room.
 
-1. An owner's sieve is made beside the searches, from what the engine holds, and used once it is whole.
-2. While it is made, and from then on, it hears of every change in the moment that the engine does.
-3. Together they take a bounded number of bytes; the one that was asked longest ago gives way.
+1. To read an owner's vectors takes about as long as a hundred searches take less afterwards, so an owner is searched
+   so often before; one that has had to give way begins anew. Making sieves never costs more than they save.
+2. A sieve is made beside the searches, from what the engine holds, and used once it is whole.
+3. While it is made, and from then on, it hears of every change in the moment that the engine does.
+4. Together they take a bounded number of bytes; the one that was asked longest ago gives way.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ from projections.vectors_points import OWNER
 
 _log = logging.getLogger(__name__)
 _BYTES = 128 << 20
+OFTEN = 100
+"""Searches of an owner before its vectors are read, or counted again if they were too few or too many."""
 WORTH = 2_000
 """Memories of an owner from which on the engine's own scan takes longer than a sieve and a few exact scores."""
 _PAGE = 100
@@ -33,6 +37,7 @@ _PAGE = 100
 _PAUSE = 0.002
 """Seconds between two pages: a search meanwhile takes little longer, and 100,000 vectors three seconds."""
 _KNOWN = 10_000
+"""Owners whose searches are counted: of more, those who were searched longest ago begin anew."""
 
 Vector = list[float]
 
@@ -51,27 +56,35 @@ class Sieves:
         self._lock = threading.Lock()
         self._made: OrderedDict[str, Sieve] = OrderedDict()
         self._making: dict[str, Sieve] = {}
-        self._written = 0
+        self._asked: OrderedDict[str, int] = OrderedDict()
         self._since = 0  # how often all have been forgotten
-        self._not_before: OrderedDict[str, int] = OrderedDict()
         self._maker = ThreadPoolExecutor(1, thread_name_prefix="mnemolog-sieve")
         self._closed = False
 
     def of(self, owner: str) -> Sieve | None:
-        """Return an owner's sieve; None if there is none, and then see whether there should be one."""
+        """Return an owner's sieve, if there is one."""
         with self._lock:
-            if (sieve := self._made.get(owner)) is not None:
+            sieve = self._made.get(owner)
+            if sieve is not None:
                 self._made.move_to_end(owner)
-                return sieve
-            if self._closed or owner in self._making or self._written < self._not_before.get(owner, 0):
-                return None
-            self._making[owner] = Sieve(self._dimension)
-        self._maker.submit(self._make, owner)
-        return None
+            return sieve
+
+    def missed(self, owner: str) -> None:
+        """Note that an owner is searched without a sieve; make one if that happens often."""
+        with self._lock:
+            if self._closed or owner in self._making or owner in self._made:
+                return
+            asked = self._asked.pop(owner, 0) + 1
+            if asked >= OFTEN:
+                self._making[owner] = Sieve(self._dimension)
+                self._maker.submit(self._make, owner)
+                return
+            self._asked[owner] = asked
+            if len(self._asked) > _KNOWN:
+                self._asked.popitem(last=False)
 
     def heard(self, points: Mapping[uuid.UUID, tuple[str, Vector]], gone: Collection[uuid.UUID]) -> None:
         """Follow the engine: these points, with their owners, are new or other than before, and those have gone."""
-        self._written += len(points)
         with self._lock:
             sieves = {**self._making, **self._made}
         for sieve in sieves.values():
@@ -91,28 +104,25 @@ class Sieves:
 
     def close(self) -> None:
         """Make no more, and wait until nothing is being made."""
-        self._closed = True
+        with self._lock:
+            self._closed = True
         self._maker.shutdown(cancel_futures=True)
 
     def _make(self, owner: str) -> None:
         """Read an owner's vectors, if it has enough of them and there is room for all."""
-        again, since = WORTH, self._since
+        whole, since = False, self._since
         try:
             mine = engine.Filter(must=[engine.FieldCondition(OWNER, match=engine.MatchValue(owner))])
             with self._reading():
                 members = self._shard.count(engine.CountRequest(filter=mine))
-            if members < WORTH:
-                again = WORTH - members
-            elif members * bytes_of(self._dimension) <= _BYTES and self._read(mine, self._making[owner]):
-                again = 0
+            if WORTH <= members <= _BYTES // bytes_of(self._dimension) * 2 // 3:
+                whole = self._read(mine, self._making[owner])
         except Exception:  # noqa: BLE001 -- whatever it is, searches have the engine's own scan
             _log.exception("a sieve cannot be made, and searches go on without it")
         finally:
             with self._lock:
                 sieve = self._making.pop(owner)
-                if again:
-                    self._leave(owner, again)
-                elif since == self._since:
+                if whole and since == self._since:
                     self._made[owner] = sieve
                     self._fit()
 
@@ -132,13 +142,6 @@ class Sieves:
                 return True
             time.sleep(_PAUSE)
         return False
-
-    def _leave(self, owner: str, writes: int) -> None:
-        """Look at an owner again only after as many writes: by then it may have enough memories."""
-        self._not_before[owner] = self._written + writes
-        self._not_before.move_to_end(owner)
-        while len(self._not_before) > _KNOWN:
-            self._not_before.popitem(last=False)
 
     def _fit(self) -> None:
         """Let the sieve go that was asked longest ago, until the others have room."""

@@ -16,7 +16,6 @@ import and half a gigabyte. `projections.onnx_export` makes the folder that is r
 from __future__ import annotations
 
 import json
-import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -25,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 
-from projections.batching import normalised, packed
+from projections.batching import LOT, cores, normalised, packed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,8 +39,6 @@ FORMAT = 1
 CLOSE = 1e-5
 """The distance within which two vectors of length 1 are the same one, up to the order of a sum."""
 _MOST_THREADS = 8
-LOT = 16
-"""Short texts that one core embeds at a time."""
 _LOT_TOKENS = 512
 
 
@@ -93,7 +90,7 @@ class OnnxEmbedder:
         """
         said = Export.read(folder)
         self._export = said
-        self._threads = threads or min(_cores(), _MOST_THREADS)
+        self._threads = threads or min(cores(), _MOST_THREADS)
         try:
             self._tokenizer: Any = import_module("tokenizers").Tokenizer.from_file(str(folder / TOKENIZER))
             self._by_one = _session(folder, 1)
@@ -206,8 +203,3 @@ def _session(folder: Path, threads: int) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     return runtime.InferenceSession(str(folder / GRAPH), options, providers=["CPUExecutionProvider"])
-
-
-def _cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

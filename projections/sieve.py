@@ -87,10 +87,11 @@ class Sieve:
         return [self._keys[place] for place in np.flatnonzero(estimates + off >= floor)]
 
     def _grow(self) -> None:
-        """Make room for twice as many."""
-        self._codes = np.concatenate([self._codes, np.zeros_like(self._codes)])
-        self._steps = np.concatenate([self._steps, np.zeros_like(self._steps)])
-        self._errors = np.concatenate([self._errors, np.zeros_like(self._errors)])
+        """Make room for half as many again."""
+        more = len(self._keys) // 2
+        self._codes = np.concatenate([self._codes, np.zeros_like(self._codes[:more])])
+        self._steps = np.concatenate([self._steps, np.zeros_like(self._steps[:more])])
+        self._errors = np.concatenate([self._errors, np.zeros_like(self._errors[:more])])
 
     def _place(self, key: uuid.UUID) -> int:
         place = self._places.setdefault(key, len(self._keys))
@@ -102,7 +103,7 @@ class Sieve:
 
 
 def bytes_of(dimension: int) -> int:
-    """Return how many bytes one vector takes in a sieve."""
+    """Return how many bytes a place for one vector takes; a sieve has places for half as many again as it holds."""
     return dimension + 2 * np.float32().nbytes + _KEY_BYTES
 
 
@@ -114,7 +115,8 @@ def _coded(vectors: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.f
     rounded = np.rint(scaled)
     lengths = _lengths(scaled)
     scaled -= rounded
-    known = (lengths * steps > _SHORTEST) & (lengths * steps < _LONGEST)
+    were = lengths * steps.astype(np.float64)
+    known = (were > _SHORTEST) & (were < _LONGEST)
     rounded[~known] = 0
     lengths[~known] = 1
     errors = _lengths(scaled) / lengths

@@ -28,22 +28,20 @@ from projections import names
 _log = logging.getLogger(__name__)
 BATCH = 256
 _CHECKPOINT_EVERY = 1_000
-_FEW, _MANY = 16, 64
-"""Texts that are embedded at a time. After so many it is seen again whether others work as well."""
 
 Indexed = Callable[[Sequence[FactRecord], float], None]
 """(the records of a batch, the seconds that it took): whoever measures."""
 
 
 class Room(NamedTuple):
-    """What embedding, which takes a second and more, has to do with what else its process does.
+    """What embedding, which takes a second and more, leaves to what else its process does.
 
-    `threads` embed where the event loop has other work meanwhile. While it is `crowded`, because others want the cores,
-    a few texts are embedded at a time, which one core does.
+    `threads` embed where the event loop has other work meanwhile; `texts` says how many may be embedded now, before it
+    is asked again.
     """
 
     threads: Executor | None = None
-    crowded: Callable[[], bool] = lambda: False
+    texts: Callable[[], int] = lambda: BATCH
 
 
 class Indexer:
@@ -121,7 +119,7 @@ class Indexer:
         rest = sorted(wanted, key=lambda one: -len(one[-1]))
         points: list[Point] = []
         while rest:
-            most = _FEW if self._room.crowded() else _MANY
+            most = self._room.texts()
             points += self._embed(rest[:most])
             rest = rest[most:]
         return points

@@ -67,7 +67,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mnemolog.domain.ports import Point, Scope
-    from projections.sieve import Sieve
 
 _GONE_SECONDS = 3600.0
 _GONE_IDS = 100_000
@@ -220,12 +219,9 @@ class EdgeVectors:
 
     def _quick(self, whose: str) -> bool:
         """Tell whether a search of an owner takes so little time that no thread is worth its while."""
-        sieve = self._sieve(whose)
+        sieve = self._sieves.of(whose)
         scanned = self._holds.points if sieve is None else len(sieve) // _SIEVED
         return scanned < _QUICK and not self._state.busy
-
-    def _sieve(self, whose: str) -> Sieve | None:
-        return self._sieves.of(whose) if self._holds.points >= WORTH else None
 
     def _search(self, whose: str, query: NDArray[np.float32], top: int) -> list[Hit]:
         mine = _filter(whose)
@@ -238,8 +234,10 @@ class EdgeVectors:
 
     def _sifted(self, whose: str, query: NDArray[np.float32], wanted: int) -> engine.Filter | None:
         """Return a condition that is true of all who can be among the nearest; None if that is not worth asking."""
-        sieve = self._sieve(whose)
+        sieve = self._sieves.of(whose)
         if sieve is None:
+            if self._holds.points >= WORTH:
+                self._sieves.missed(whose)
             return None
         some = sieve.candidates(query, wanted)
         return _filter(whose, some) if len(some) * _ID <= len(sieve) else None

@@ -25,6 +25,7 @@ class Sieved(EdgeVectors):
 
 def vectors(folder: Path, model: str, dimension: int, monkeypatch: pytest.MonkeyPatch) -> Sieved:
     """Return an index that finds each owner worth a sieve, and each sieve worth being asked."""
+    monkeypatch.setattr(edge_sieves, "OFTEN", 1)
     monkeypatch.setattr(edge_sieves, "WORTH", 1)
     monkeypatch.setattr(vectors_edge, "WORTH", 0)
     monkeypatch.setattr(vectors_edge, "_ID", 0)

@@ -21,6 +21,7 @@ from mnemolog.runtime.folder import Folder
 from mnemolog.runtime.loading import Loading, serving_embedder
 from mnemolog.runtime.progress import Progress
 from mnemolog.runtime.watching import Watch
+from projections.batching import LOT, cores
 from projections.vectors import BATCH, Indexer, Room
 
 _log = logging.getLogger(__name__)
@@ -118,7 +119,7 @@ class Indexing:
     async def _follow(self, log: Log, store: Store, partition: int) -> None:
         condition = self.conditions[partition]
         indexed = partial(self._watch.applied, "vectors", condition)
-        room = Room(crowded=self._crowded)
+        room = Room(texts=self._texts)
         made = partial(Indexer, log, store, self.loading, self.loading, partition, room, indexed=indexed)
         indexer = made()
         failed, prepared = 0, False
@@ -150,10 +151,10 @@ class Indexing:
             if read < BATCH:
                 await self._more(partition, indexer.offset + 1, found=read > 0)
 
-    def _crowded(self) -> bool:
-        """Tell whether this process has taken writes since it was asked last."""
+    def _texts(self) -> int:
+        """Return how many texts may be embedded now: if somebody has written since, one core is left to writers."""
         before, self._seen = self._seen, self._projected.at if self._projected else -1
-        return self._seen != before
+        return LOT * (max(cores() - 1, 1) if self._seen != before else 2 * cores())
 
     async def _more(self, partition: int, offset: int, *, found: bool) -> None:
         """Wait for more facts, and a little for others behind them; who searches up to `offset` waits for neither."""

@@ -29,8 +29,9 @@ ADA, BOB = Scope("acme", "planner", "ada"), Scope("acme", "planner", "bob")
 
 
 @pytest.fixture
-def index(tmp_path: Path) -> Iterator[EdgeVectors]:
-    """Give an empty index."""
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EdgeVectors]:
+    """Give an empty index, to which one search is often enough."""
+    monkeypatch.setattr(edge_sieves, "OFTEN", 1)
     opened = EdgeVectors.open(tmp_path, model="test@1", dimension=DIMENSION)
     yield opened
     asyncio.run(opened.close())
@@ -133,19 +134,41 @@ def test_what_has_gone_is_in_no_sieve(index: EdgeVectors) -> None:
 
 
 def test_an_owner_of_few_memories_has_none_until_it_has_many(index: EdgeVectors) -> None:
-    """It is looked at again when as many have been written as it lacked, and not before."""
+    """It is counted again when it has been searched as often again."""
     apply(index, points(BOB, 50_000, WORTH))
-    apply(index, points(ADA, 0, WORTH - 100))
+    apply(index, points(ADA, 0, WORTH - 1))
     begun(index)
     assert not sieved(index)
-    apply(index, points(ADA, WORTH, 99))
-    begun(index)
-    assert not sieved(index)
-    assert index._sieves.of(owner(ADA)) is None
-    assert owner(ADA) not in index._sieves._making
-    apply(index, points(ADA, 2 * WORTH, 1))
+    apply(index, points(ADA, WORTH, 1))
     begun(index)
     assert sieved(index)
+
+
+def test_an_owner_is_searched_often_before_it_has_one(index: EdgeVectors, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many owners that are searched now and then cost no reading; one that has given way begins anew."""
+    monkeypatch.setattr(edge_sieves, "OFTEN", 5)
+    apply(index, points(ADA, 0, WORTH))
+    for _ in range(2):
+        for _ in range(4):
+            begun(index)
+            assert not sieved(index)
+        begun(index)
+        assert sieved(index)
+        with monkeypatch.context() as full:
+            full.setattr(edge_sieves, "_BYTES", 1_000)
+            apply(index, [])
+        assert not sieved(index)
+
+
+def test_searches_are_counted_of_so_many_owners_only(index: EdgeVectors, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is remembered of owners is bounded: who was searched longest ago is forgotten first."""
+    monkeypatch.setattr(edge_sieves, "OFTEN", 100)
+    monkeypatch.setattr(edge_sieves, "_KNOWN", 3)
+    apply(index, points(ADA, 0, WORTH))
+    scopes = [Scope("acme", "planner", name) for name in ("a", "b", "a", "c", "d", "e")]
+    for scope in scopes:
+        search(index, 1, scope)
+    assert list(index._sieves._asked) == [owner(scope) for scope in scopes[3:]]
 
 
 def test_the_one_that_was_asked_longest_ago_gives_way(index: EdgeVectors, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,9 +246,8 @@ def test_what_comes_and_goes_while_a_sieve_is_made_is_in_it(index: EdgeVectors) 
     assert sorted(map(str, keys)) == sorted(exact._points)
 
 
-def test_closing_waits_for_no_sieve_to_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closing_waits_for_no_sieve_to_be_made(index: EdgeVectors, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that is stopped meanwhile ends at once, and none is made afterwards."""
-    index = EdgeVectors.open(tmp_path, model="test@1", dimension=DIMENSION)
     apply(index, points(ADA, 0, WORTH))
     reading, going = threading.Event(), threading.Event()
     put = Sieve.put
@@ -246,4 +268,5 @@ def test_closing_waits_for_no_sieve_to_be_made(tmp_path: Path, monkeypatch: pyte
     closing.join(60)
     assert not closing.is_alive()
     assert not sieved(index)
-    assert index._sieves.of(owner(ADA)) is None
+    index._sieves.missed(owner(ADA))
+    assert not index._sieves._making

