@@ -2,7 +2,7 @@
 
 1. A batch and its checkpoint are one transaction; it is not forced to disk, as what is lost is projected again.
 2. An index knows its size, so a count is O(1); a place holds the row's key, so a page comes in (score, key) order.
-3. A read of a few rows, and of a whole index that holds no more, is answered on the caller's thread, as a hop to another
+3. A read of a few rows, and of a whole index that has no more, is answered on the caller's thread, as a hop to another
    costs more than it; any other runs on a thread of its own. Each thread has its own connection; readers see committed
    batches only.
 """
