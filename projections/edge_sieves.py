@@ -23,7 +23,7 @@ from typing import cast
 import numpy as np
 import qdrant_edge as engine
 
-from projections.sieve import Sieve, bytes_of
+from projections.sieve import Sieve, bytes_of, proven
 from projections.vectors_points import OWNER
 
 _log = logging.getLogger(__name__)
@@ -59,7 +59,9 @@ class Sieves:
         self._asked: OrderedDict[str, int] = OrderedDict()
         self._since = 0  # how often all have been forgotten
         self._maker = ThreadPoolExecutor(1, thread_name_prefix="mnemolog-sieve")
-        self._closed = False
+        self._closed = not proven(dimension)
+        if self._closed:
+            _log.error("products of bytes are wrong on this processor: searches of many memories go on without sieves")
 
     def of(self, owner: str) -> Sieve | None:
         """Return an owner's sieve, if there is one."""

@@ -79,8 +79,7 @@ class Sieve:
         if rows <= wanted:
             return list(self._keys)
         codes, steps, errors = _coded(query[None])
-        products = np.asarray(numkong.cdist(self._codes[:rows], codes, "dot"))[:, 0].astype(np.float32)
-        estimates = products * (self._steps[:rows] * steps[0])
+        estimates = _products(self._codes[:rows], codes) * (self._steps[:rows] * steps[0])
         off = self._errors[:rows]
         off = off + errors[0] * (1 + off) + _ROUNDING
         floor = _floor(estimates - off, wanted)
@@ -105,6 +104,17 @@ class Sieve:
 def bytes_of(dimension: int) -> int:
     """Return how many bytes a place for one vector takes; a sieve has places for half as many again as it holds."""
     return dimension + 2 * np.float32().nbytes + _KEY_BYTES
+
+
+def proven(dimension: int) -> bool:
+    """Tell whether products of bytes are right here: the processor chooses what computes them, and it errs silently."""
+    codes = (np.arange(1_000 * dimension, dtype=np.int64) ** 2 % 255 - _STEPS).astype(np.int8).reshape(1_000, dimension)
+    right = codes.astype(np.int64) @ codes[0].astype(np.int64)
+    return bool((_products(codes, codes[:1]) == right.astype(np.float32)).all())
+
+
+def _products(codes: NDArray[np.int8], code: NDArray[np.int8]) -> NDArray[np.float32]:
+    return np.asarray(numkong.cdist(codes, code, "dot"))[:, 0].astype(np.float32)
 
 
 def _coded(vectors: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.float32]]:

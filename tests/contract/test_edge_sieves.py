@@ -8,7 +8,9 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numkong
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -244,6 +246,29 @@ def test_what_comes_and_goes_while_a_sieve_is_made_is_in_it(index: EdgeVectors) 
     assert sieved(index)
     keys = index._sieves._made[owner(ADA)]._keys
     assert sorted(map(str, keys)) == sorted(exact._points)
+
+
+def test_where_products_are_wrong_there_are_no_sieves(
+    index: EdgeVectors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A processor for which the library errs would leave memories out silently."""
+    apply(index, points(ADA, 0, WORTH))
+    before = search(index, 1)
+    asyncio.run(index.close())
+    right = numkong.cdist
+
+    def wrong(*asked: Any) -> Any:
+        found = np.array(right(*asked))
+        found[17] += 1
+        return found
+
+    monkeypatch.setattr(numkong, "cdist", wrong)
+    again = EdgeVectors.open(tmp_path, model="test@1", dimension=DIMENSION)
+    assert "products of bytes are wrong" in caplog.text
+    begun(again)
+    assert not sieved(again)
+    assert search(again, 1) == before
+    asyncio.run(again.close())
 
 
 def test_closing_waits_for_no_sieve_to_be_made(index: EdgeVectors, monkeypatch: pytest.MonkeyPatch) -> None:
