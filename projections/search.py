@@ -63,11 +63,12 @@ class ScopedSearch:
 
     async def _prepared(self, partition: int, offset: int, query: str) -> Sequence[float]:
         """Return the query's vector once the index has come to the offset; both within the wait."""
-        embedding = self._queries.embed(query)
-        waiting = self._indexed(partition, offset, self._wait)
         try:
             async with asyncio.timeout(self._wait):
-                vector, indexed = await asyncio.gather(embedding, waiting)
+                if await self._indexed(partition, offset, 0):  # as nearly always: nothing to wait for beside the model
+                    return await self._queries.embed(query)
+                waiting = self._indexed(partition, offset, self._wait)
+                vector, indexed = await asyncio.gather(self._queries.embed(query), waiting)
         except TimeoutError:
             indexed = False
         if not indexed:
