@@ -14,10 +14,13 @@ _FIRST = 10
 
 
 def erase(seen: Seen, case: Case, command: erasure.EraseRange) -> Decision:
-    """Take the next range of a hidden session, or of a hidden event."""
+    """Take the next range of a hidden session, or of a hidden event.
+
+    Of a session with nothing left to take, the closing `Erased` is: what was taken of an event may have been its last.
+    """
     name = stream(case.tenant, "session", command.target.id)
     state, chosen = _state(seen, name), command.target.entry
-    if state is None or not seen.written(name, chosen, 1):
+    if state is None or (chosen is not None and not seen.written(name, chosen, 1)):
         return no_session()
     hidden = _hidden_event(seen, name, chosen) if chosen else None
     if hidden is None:

@@ -248,6 +248,32 @@ def test_a_session_goes_in_ranges_until_it_has_ended(monkeypatch: pytest.MonkeyP
     walk(story)
 
 
+def test_a_session_whose_last_fact_goes_as_an_events_ends_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep and the eraser meet: the event's erasure leaves nothing to take, and the next range closes the session.
+
+    Refused, it would be proposed for ever, and the log would never forget that there was something to do.
+    """
+    monkeypatch.setattr("mnemolog.domain.erasure.ERASE_LIMIT", 4)
+    story = session(events=3)
+    space, identifier = where(story)
+    stream = story.stream("session")
+    story.when(delete_session(space, identifier))
+    assert not erase(story, "session", identifier).ended
+    while len(story.state.written(stream, None, 9)) > 1:
+        (last,) = {fact.subject for fact in story.state.written(stream, None, 9)[-1:]}
+        story.when(erase_range("session", identifier, last), by="worker/eraser")
+    (last,) = {fact.subject for fact in story.state.written(stream, None, 9)}
+    story.when(erase_range("session", identifier, last), by="worker/eraser")
+    assert story.state.written(stream, None, 9) == []
+    assert story.state.erasing == {stream}
+    closing = erase(story, "session", identifier)
+    assert (closing.took, closing.ended) == ((), True)
+    assert story.body(stream) == Ended()
+    assert not story.state.erasing
+    story.when(erase_range("session", identifier), by="worker/eraser").refused(Reason.NOT_FOUND)
+    walk(story)
+
+
 def test_a_session_in_between_holds_nothing_of_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who folds only what is left knows no more than who saw everything."""
     monkeypatch.setattr("mnemolog.domain.erasure.ERASE_LIMIT", 2)
