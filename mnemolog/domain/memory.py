@@ -116,7 +116,8 @@ class MemoryErased(erasure.Erased):
 
 def evolve(seen: Seen, state: MemoryState | None, fact: Fact, delta: Delta) -> MemoryState | Ended:
     """Return the memory after one more fact; holes are fine, the state starts blank."""
-    if state and state.owner and isinstance(fact.payload, MemoryDeleted | MemoryErased):
+    # A second `MemoryAdded` is of an id made twice: its command was repeated behind the window, by a clock set back.
+    if state and state.owner and isinstance(fact.payload, MemoryAdded | MemoryDeleted | MemoryErased):
         delta.owned[state.owner, state.ordinal] = None
     match fact.payload:
         case MemoryAdded(agent=agent, invoker=invoker):

@@ -10,9 +10,11 @@ from pydantic import ValidationError
 from mnemolog.domain import erasure
 from mnemolog.domain.decision import Ended, MemoryState
 from mnemolog.domain.ids import slot_of
-from mnemolog.domain.memory import MemoryAdded, MemoryDeleted, MemoryErased, MemoryUpdated
+from mnemolog.domain.memory import MemoryAdded, MemoryDeleted, MemoryErased, MemoryUpdated, owner_mark
 from mnemolog.domain.outcomes import Reason
-from tests.given import given
+from mnemolog.domain.rules import Rules
+from mnemolog.domain.streams import own_id
+from tests.given import NOON, given
 from tests.wishes import add_memory, delete_memory, erase_range, update_memory
 
 pytestmark = pytest.mark.unit
@@ -29,6 +31,23 @@ def test_a_memory_is_kept_in_its_owners_slot() -> None:
     story.when(add_memory("likes tea")).then(MemoryAdded)
     assert story.id("memory", 0) != story.id("memory", 1)
     assert [fact.ordinal for fact, _ in story.log] == [0, 1]
+
+
+def test_a_memory_whose_id_is_made_twice_stands_once_among_its_owners() -> None:
+    """A command repeated behind the window, by a clock set back, makes the id that it made before.
+
+    Its former place would outlive its erasure in who saw everything, and not in who folds what is left.
+    """
+    story = given(rules=Rules(window_size=1))
+    story.when(add_memory("a"), key="same", at=NOON)
+    stream, mark = story.stream("memory"), owner_mark(story.state, "acme", "bot", "ann")
+    story.when(add_memory("b"), key="other")
+    story.told = 0  # the same record once more, its secret too
+    story.when(add_memory("a"), key="same", at=NOON)
+    assert [fact.stream for fact, _ in story.log].count(stream) == 2
+    assert [row.ordinal for row in story.state.owned(mark, 9) if row.stream == stream] == [2]
+    story.when(delete_memory(own_id(stream)))
+    assert not [row for row in story.state.owned(mark, 9) if row.stream == stream]
 
 
 def test_updates_are_last_writer_wins() -> None:
