@@ -161,7 +161,7 @@ class OnnxEmbedder:
         session = self._by_all if len(windows) == 1 else self._by_one
 
         def work() -> None:
-            while lots:
+            while True:
                 try:
                     picked = lots.pop()  # the longest: what is left at the end is short
                 except IndexError:

@@ -13,7 +13,7 @@ import asyncio
 import json
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from typing import TypeVar
@@ -129,14 +129,16 @@ class SqliteStore:
             f" ORDER BY p.score {order}, p.key {order} LIMIT ? OFFSET ?"
         )
 
-        def read(limit: int, skip: int, database: sqlite3.Connection) -> Sequence[tuple[int, str, Row]]:
+        def entries(limit: int, skip: int, database: sqlite3.Connection) -> Iterator[tuple[int, str, Row]]:
             rows = database.execute(sql, (index, *traces, limit, skip))
-            return [(score, key, canonical.reread(text)) for score, key, text in rows]
+            return ((score, key, canonical.reread(text)) for score, key, text in rows)
+
+        def read(limit: int, skip: int, database: sqlite3.Connection) -> Sequence[tuple[int, str, Row]]:
+            return list(entries(limit, skip, database))
 
         def sift(database: sqlite3.Connection) -> Sequence[tuple[int, str, Row]]:
-            rows = database.execute(sql, (index, *traces, _MAX, 0))
-            found = ((score, key, canonical.reread(text)) for score, key, text in rows)
-            return list(islice((entry for entry in found if fits(entry[2], matches)), skip, end))
+            fitting = (entry for entry in entries(_MAX, 0, database) if fits(entry[2], matches))
+            return list(islice(fitting, skip, end))
 
         if matches:
             return await self._answer(sift, at_once=False)

@@ -143,10 +143,11 @@ class EdgeVectors:
             self._gone.add(removed)
             stored = self._versions([*latest, *removed])
             fresh = {
-                key: engine.Point(key, vector, payload(point))
+                key: (payload(point), vector)
                 for key, (point, vector) in latest.items()
                 if key not in self._gone and stored.get(key, -1) < point.version
             }
+            upserts = [engine.Point(key, vector, said) for key, (said, vector) in fresh.items()]
             doomed = [key for key in dict.fromkeys(removed) if key in stored]
             added = sum(key not in stored for key in fresh)
             holds = Inventory(self._holds.points + added - len(doomed), self._holds.batches + 1)
@@ -163,8 +164,8 @@ class EdgeVectors:
             blanks = [engine.Point(key, blank, {}) for key in doomed]
             with self._state:
                 try:
-                    self._upsert([*fresh.values(), *blanks, engine.Point(reserved(partition), blank, mark)])
-                    self._sieves.heard({key: (owner(latest[key][0].scope), latest[key][1]) for key in fresh}, removed)
+                    self._upsert([*upserts, *blanks, engine.Point(reserved(partition), blank, mark)])
+                    self._sieves.heard({key: (said[OWNER], vector) for key, (said, vector) in fresh.items()}, removed)
                     if doomed:
                         self._shard.update(engine.UpdateOperation.delete_points(list(doomed)))
                 except BaseException:
